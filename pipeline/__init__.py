@@ -1,0 +1,1 @@
+"""The compliance pipeline: captures of instant messages in, a complete and provable archive out."""

@@ -1,0 +1,219 @@
+"""The whole pipeline over a file, in one process, without Kafka: `compliance process`.
+
+The file is an ingest partition of its own, its lines are the offsets, and its arrival is the largest captured_at so
+far. The archive in the directory holds all there is to know: run again, it goes on where the journal ends. A file is
+recognised by its first record, and its lines are held against those in the journal, so nothing is taken twice or
+mistaken for something else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from clickhouse_connect.driver.client import Client
+
+from pipeline.archive.client import connect_embedded
+from pipeline.archive.migrations import migrate
+from pipeline.archive.sink import Cut, Sink
+from pipeline.engines import assemble
+from pipeline.engines.restore import Stored
+from pipeline.engines.spool import Spool
+from pipeline.errors import BadInput, Misconfigured
+from pipeline.jsonl import Parsed, parse_line, read_lines
+from pipeline.policy.api import EmptyPolicy
+from pipeline.records import Ingest
+from pipeline.registry import FixedSchemas
+from pipeline.settings import Settings
+from pipeline.stages.journal import genesis
+from pipeline.stages.transform import Partition, Step
+from pipeline.terminal import Progress, no_progress
+
+BATCH_LINES: Final = 20_000
+BATCH_BYTES: Final = 128 * 1024 * 1024
+REPORT_LINES: Final = 1000
+
+
+class Summary(NamedTuple):
+    """What one run did; `already` lines were in the archive from an earlier one."""
+
+    events: int
+    accepted: int
+    merged: int
+    rejected: int
+    copies: int
+    findings: int
+    already: int
+    seconds: float
+
+
+def process_file(
+    source: str,
+    into: Path,
+    *,
+    policy: Path | None = None,
+    from_line: int = 1,
+    settings: Settings,
+    progress: Progress = no_progress,
+) -> Summary:
+    """Run a file of events through the pipeline into the archive in a directory.
+
+    Args:
+        source: path of a file of JSON lines, also gzip; "-" for standard input.
+        into: the directory; made if missing, continued if there.
+        policy: not to be had yet.
+        from_line: go on at this line (from 1); what comes before it must be in the archive already.
+        settings: merge, limits and databases are taken from here.
+        progress: told how many lines are done.
+
+    Raises:
+        BadInput: a line is no event, or the file is not the one that was begun; what came before it is archived.
+        Misconfigured: the directory cannot be used.
+    """
+    if policy is not None:
+        raise BadInput("--policy: policies are not built yet")
+    began = time.monotonic()
+    with _locked(into):
+        client = connect_embedded(into / "clickhouse")
+        try:
+            migrate(client, settings)
+            spool = Spool(into, Sink(client, settings, FixedSchemas(), worker="process"))
+            spool.recover()
+            run = _Run(source, client, spool, settings)
+            try:
+                run.take_all(from_line, progress)
+            finally:
+                run.flush()
+            return run.summary(time.monotonic() - began)
+        finally:
+            client.close()
+
+
+class _Run:
+    """One file on its way into one archive."""
+
+    def __init__(self, source: str, client: Client, spool: Spool, settings: Settings) -> None:
+        self._source, self._spool, self._settings = source, spool, settings
+        self._tools = assemble.tools(settings, FixedSchemas(), partitions=0, topic=Path(source).name)
+        self._stored = Stored(client, settings)
+        self._policy = EmptyPolicy()
+        self._state: Partition | None = None
+        self._archived: Iterator[tuple[int, bytes]] = iter(())
+        self._routes: dict[str, list[bytes]] = {"journal": [], "copies": [], "findings": [], "dead-letters": []}
+        self._following: Counter[str] = Counter()
+        self._bytes = 0
+        self._counts: Counter[str] = Counter()
+        self._arrival = 0
+
+    def take_all(self, from_line: int, progress: Progress) -> None:
+        """Read and process to the end of the file."""
+        for number, line in read_lines(self._source):
+            if number < from_line and (self._state is None or number <= self._state.journal.offset):
+                if self._state is None:
+                    self._begin(parse_line(line, source=self._source, number=number))
+                continue
+            if number < from_line:
+                raise BadInput(f"{self._source}: --from-line {from_line} would leave out line {number}")
+            parsed = parse_line(line, source=self._source, number=number)
+            self._take(self._state or self._begin(parsed), number, parsed)
+            if number % REPORT_LINES == 0:
+                progress(number, None)
+
+    def _begin(self, first: Parsed) -> Partition:
+        """Find the partition that begins with this record, or make one."""
+        stored = self._stored
+        number = stored.partition_beginning_with(hashlib.sha256(first.value).digest())
+        if number is None:
+            lineage = stored.lineage() or secrets.token_hex(8)
+            head = genesis(lineage, stored.partitions())
+        else:
+            head = stored.head(number)
+        state = assemble.partition(self._settings, self._tools, head)
+        for entry in stored.entries(head):
+            state.fold(entry)
+        state.merge.forget_below(head.floor)
+        self._state, self._arrival = state, head.arrival
+        self._following.update(stored.offsets(head))
+        self._archived = stored.raw(head)
+        return state
+
+    def _take(self, state: Partition, number: int, parsed: Parsed) -> None:
+        self._arrival = max(self._arrival, parsed.captured_at // 1000)
+        if number <= state.journal.offset and not self._counts["events"]:
+            offset, raw = next(self._archived, (0, b""))
+            if (offset, raw) != (number, parsed.value):
+                raise BadInput(
+                    f"{self._source}: line {number}: not what was archived from this file before; "
+                    "another file needs another directory"
+                )
+            self._counts["already"] += 1
+            return
+        step = state.process(Ingest(number, self._arrival, parsed.conversation.encode(), parsed.value), self._policy)
+        self._put(step)
+        if len(self._routes["journal"]) >= BATCH_LINES or self._bytes >= BATCH_BYTES:
+            self.flush()
+
+    def _put(self, step: Step) -> None:
+        self._counts["events"] += 1
+        self._counts[step.status] += 1
+        self._routes["journal"].append(step.journal)
+        if step.copies.count:
+            copies = [value for _, value in step.copies.records]
+            self._routes["copies"] += copies
+            self._counts["copies"] += len(copies)
+        for record in step.others:
+            if record.value is not None:
+                self._routes[record.topic].append(record.value)
+                self._counts[record.topic] += 1
+        self._bytes += len(step.journal) + step.copies.size
+
+    def flush(self) -> None:
+        """Insert what has been made so far."""
+        if self._state is None or not self._routes["journal"]:
+            return
+        cuts = []
+        for topic, values in self._routes.items():
+            if values:
+                first = self._following[topic]
+                self._following[topic] = first + len(values)
+                cuts.append(Cut(topic, self._state.journal.partition, first, first + len(values) - 1, values))
+        self._routes = {topic: [] for topic in self._routes}
+        self._bytes = 0
+        self._spool.insert(cuts)
+
+    def summary(self, seconds: float) -> Summary:
+        """What was done."""
+        count = self._counts
+        return Summary(
+            count["events"],
+            count["accepted"],
+            count["merged"],
+            count["rejected"],
+            count["copies"],
+            count["findings"],
+            count["already"],
+            round(seconds, 3),
+        )
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """One process at a time: ClickHouse would refuse the second one with less grace."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / "lock").open("w")
+    except OSError as error:
+        raise Misconfigured(f"{directory}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Misconfigured(f"{directory}: another process is at work in it") from None
+        yield

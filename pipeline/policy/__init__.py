@@ -1,0 +1,1 @@
+"""Judging: the policy file, its rules, the plug-in API. Pure."""

@@ -1,0 +1,574 @@
+"""One partition of the transform stage: decode, merge, judge, fan out; one journal record for each ingest record.
+
+A function of (state, record, policy): no client, no clock. The engines hand in records and produce what comes out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from pipeline.codec import EventCodec, RecordCodec, long, optional_text, read_long, text, texts, wire_header
+from pipeline.errors import Poison
+from pipeline.policy.api import Policy
+from pipeline.records import (
+    DECISIONS,
+    OK,
+    Capture,
+    Decision,
+    Event,
+    FindingNote,
+    Ingest,
+    Judgement,
+    Outcome,
+    Produced,
+    Status,
+)
+from pipeline.stages.dedup import Fit, Identity, MergeState, Record, identify
+from pipeline.stages.fanout import Copies, FanOut, Place
+from pipeline.stages.journal import Entry, Head, Journal
+from pipeline.stages.partitioner import Partitioner
+
+_DECISION_BYTE: Final = {decision: long(number) for number, decision in enumerate(DECISIONS)}
+NO_COPIES: Final = Copies(0, 0, iter(()))
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits of the core; over them an event is rejected."""
+
+    event_bytes: int
+    recipients: int
+    id_bytes: int
+    fan_out_bytes: int
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all partitions of a worker share: how records are read and made."""
+
+    events: EventCodec
+    findings: RecordCodec
+    dead_letters: RecordCodec
+    journal_schema_id: int
+    verdict_schema_id: int
+    fan_out: FanOut
+    partitioner: Partitioner
+    bounds: Bounds
+    topic: str = "events"
+    """Name of the ingest topic or file, for dead letters."""
+
+
+class Step(NamedTuple):
+    """What became of one ingest record. All of it belongs in one transaction."""
+
+    status: Status
+    rule: str
+    journal: bytes
+    verdict: Produced | None = None
+    copies: Copies = NO_COPIES
+    others: tuple[Produced, ...] = ()
+    """Findings, dead letters, records sent on."""
+
+
+class Partition:
+    """The state of one ingest partition and what is done with its records.
+
+    Args:
+        head: where its journal stands.
+        merge: what it remembers; `fold` fills it.
+        tools: shared with the worker's other partitions.
+    """
+
+    def __init__(self, head: Head, merge: MergeState, tools: Tools) -> None:
+        self.journal = Journal(head, tools.journal_schema_id)
+        self.merge = merge
+        self._tools = tools
+        self._verdict_wire = wire_header(tools.verdict_schema_id)
+        self._place = text(head.lineage) + long(head.partition)
+        self._now = head.arrival
+
+    @property
+    def head(self) -> Head:
+        """Where the journal stands now."""
+        return self.journal.head(*self.merge.floor(self.journal.sequence + 1))
+
+    def process(self, record: Ingest, policy: Policy) -> Step:
+        """Take one ingest record.
+
+        Args:
+            record: the next one; offsets only ever rise.
+            policy: the policy in force.
+        """
+        self._now = max(self._now, record.arrival)
+        self.merge.forget_before(self._now - self._tools.bounds.window_ms)
+        try:
+            capture = self._read(record)
+            event = capture.event
+            home = self._tools.partitioner.partition(event["conversation"])
+            if home not in (-1, self.journal.partition):
+                return self._reroute(record, event, home)
+            identity = identify(capture)
+            fit = self.merge.find(identity)
+            if fit is None or fit.rule == "reused":
+                return self._accept(record, capture, identity, policy, reused=fit is not None)
+            return self._merge(record, capture, identity, policy, fit)
+        except Poison as poison:
+            return self._reject(record, poison)
+
+    def gap(self, until: int, arrival: int) -> Step:
+        """Put on record that the ingest offsets up to `until` were gone before they could be read."""
+        first = self.journal.offset + 1
+        entry = Entry("gap", b"", until, arrival, self._floor(), reason=f"ingest offsets {first} to {until} are gone")
+        note = FindingNote("gap", "critical", "pipeline", f"partition {self.journal.partition}: {entry.reason}")
+        journal = self.journal.append(entry)
+        return Step("gap", "", journal, others=self._findings((note,), "", "", arrival))
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def _read(self, record: Ingest) -> Capture:
+        bounds, value = self._tools.bounds, record.value
+        if value is not None and len(value) > bounds.event_bytes:
+            raise Poison("limits", "too_large", f"{len(value)} bytes, at most {bounds.event_bytes}")
+        capture = self._tools.events.decode(value)
+        event = capture.event
+        if len(event["recipients"]) > bounds.recipients:
+            raise Poison(
+                "limits",
+                "too_many_recipients",
+                f"{len(event['recipients'])}, at most {bounds.recipients}",
+                event_id=event["event_id"],
+            )
+        if len(capture.value) > bounds.id_bytes:
+            _check_ids(event, bounds.id_bytes)
+        return capture
+
+    # -- what becomes of it --------------------------------------------------------------------------------------
+
+    def _accept(self, record: Ingest, capture: Capture, identity: Identity, policy: Policy, *, reused: bool) -> Step:
+        event, tools = capture.event, self._tools
+        recipients = tuple(dict.fromkeys(event["recipients"]))
+        judgement = policy.judge(event, recipients)
+        databases = tools.fan_out.databases(event, recipients)
+        sequence = self.journal.sequence + 1
+        place = Place(self.journal.lineage, self.journal.partition, sequence, sequence, event["event_id"], reused)
+        outcomes = _by_recipient(judgement, recipients)
+        copies = NO_COPIES
+        if recipients and databases:
+            copies = tools.fan_out.copies(capture, place, outcomes, [(name, recipients) for name in databases])
+            self._check_fan_out(copies, event)
+        entry = Entry(
+            "accepted",
+            capture.value,
+            record.offset,
+            record.arrival,
+            self._floor(),
+            event["event_id"],
+            into=sequence,
+            taken=reused,
+            decision=judgement.decision,
+            reason=judgement.reason,
+            rules=judgement.rules,
+            policy=policy.digest,
+            outcomes=judgement.outcomes,
+            databases=databases,
+            copies=copies.count,
+        )
+        journal = self.journal.append(entry)
+        number = self.merge.accept(
+            identity, event, sequence, self._now, policy.digest, recipients, databases, reused=reused
+        )
+        notes = judgement.findings
+        if judgement is not OK and (judgement.decision != "ok" or outcomes or judgement.rules):
+            self._put_on_record(number, capture, judgement, outcomes)
+        if reused:
+            notes += (FindingNote("event_id_reused", "medium", event["sender"], "the event_id came with other bytes"),)
+        if event["phase"] == "delivered":
+            notes += _blocked_but_delivered(event, outcomes)
+        verdict = self._verdict(event, self.merge.record(number), policy.digest, event["event_id"])
+        others = self._findings(notes, event["event_id"], event["conversation"], record.arrival) if notes else ()
+        return Step("accepted", "", journal, verdict, copies, others)
+
+    def _merge(self, record: Ingest, capture: Capture, identity: Identity, policy: Policy, fit: Fit) -> Step:
+        event, merge, number = capture.event, self.merge, fit.number
+        reached = merge.recipients(number)
+        new = () if fit.rule == "retry" else tuple([r for r in dict.fromkeys(event["recipients"]) if r not in reached])
+        judgement = policy.judge(event, new) if new else OK
+        kept = merge.databases(number)
+        databases = _union(kept, self._tools.fan_out.databases(event, new)) if fit.rule != "retry" else kept
+        new_databases = databases[len(kept) :]
+        outcomes = _by_recipient(judgement, new)
+        message = merge.event_id(number)
+        on_record = merge.record(number)
+        place = Place(
+            self.journal.lineage,
+            self.journal.partition,
+            self.journal.sequence + 1,
+            merge.sequence(number),
+            message,
+            on_record is not None and on_record.taken,
+        )
+        copies = self._copies_of_merged(capture, place, outcomes, on_record, reached, new, databases, new_databases)
+        if fit.rule != "retry":
+            merge.bind(identity, number)
+            self._combine(number, capture, judgement, outcomes, reached, new)
+            merge.reach(number, new, databases)
+        on_record = merge.record(number)
+        digest = policy.digest if new else merge.policy(number)
+        journal = self.journal.append(
+            Entry(
+                "merged",
+                capture.value,
+                record.offset,
+                record.arrival,
+                self._floor(),
+                event["event_id"],
+                fit.rule,
+                place.into,
+                message,
+                place.taken,
+                tuple([merge.sequence(other) for other in fit.also]),
+                on_record.decision if on_record else "ok",
+                on_record.reason if on_record else "",
+                on_record.rules if on_record else (),
+                digest,
+                judgement.outcomes,
+                databases,
+                new_databases,
+                new,
+                copies.count,
+            )
+        )
+        notes = judgement.findings
+        if event["phase"] == "delivered" and on_record is not None:
+            notes += _blocked_but_delivered(event, on_record.outcomes)
+        others = self._findings(notes, event["event_id"], event["conversation"], record.arrival) if notes else ()
+        return Step("merged", fit.rule, journal, self._verdict(event, on_record, digest, message), copies, others)
+
+    def _copies_of_merged(
+        self,
+        capture: Capture,
+        place: Place,
+        outcomes: Mapping[str, Outcome],
+        on_record: Record | None,
+        reached: Collection[str],
+        new: tuple[str, ...],
+        databases: tuple[str, ...],
+        new_databases: tuple[str, ...],
+    ) -> Copies:
+        """New recipients in every database, then in the new databases those whom the message had reached before."""
+        parts: list[tuple[str, Collection[str]]] = [(name, new) for name in databases] if new else []
+        if new_databases and reached:
+            parts += [(name, tuple(reached)) for name in new_databases]
+            outcomes = {**(on_record.outcomes if on_record else {}), **outcomes}
+        if not parts:
+            return NO_COPIES
+        copies = self._tools.fan_out.copies(capture, place, outcomes, parts)
+        self._check_fan_out(copies, capture.event)
+        return copies
+
+    def _reroute(self, record: Ingest, event: Event, home: int) -> Step:
+        entry = Entry(
+            "rerouted",
+            record.value or b"",
+            record.offset,
+            record.arrival,
+            self._floor(),
+            event["event_id"],
+            reason="another partition's conversation",
+            to_partition=home,
+        )
+        journal = self.journal.append(entry)
+        note = FindingNote(
+            "misrouted", "low", event["sender"], f"sent on from partition {self.journal.partition} to {home}"
+        )
+        sent_on = Produced("events", event["conversation"].encode(), record.value, home)
+        return Step(
+            "rerouted",
+            "",
+            journal,
+            others=(sent_on, *self._findings((note,), event["event_id"], event["conversation"], record.arrival)),
+        )
+
+    def _reject(self, record: Ingest, poison: Poison) -> Step:
+        event_id = poison.event_id
+        if not event_id and not poison.reason.endswith("_schema"):
+            event_id = _peek_event_id(record.value, self._tools.bounds.id_bytes)
+        decision: Decision = "blocked"
+        entry = Entry(
+            "rejected",
+            record.value or b"",
+            record.offset,
+            record.arrival,
+            self._floor(),
+            event_id,
+            rule=poison.reason,
+            decision=decision,
+            reason=str(poison),
+        )
+        journal = self.journal.append(entry)
+        letter = self._tools.dead_letters.encode(
+            {
+                "value": record.value,
+                "key": record.key,
+                "headers": [{"name": name, "value": value} for name, value in record.headers or ()],
+                "topic": self._tools.topic,
+                "partition": self.journal.partition,
+                "offset": record.offset,
+                "stage": poison.stage,
+                "reason": str(poison),
+                "lineage": self.journal.lineage,
+                "sequence": self.journal.sequence,
+                "at": record.arrival,
+            }
+        )
+        verdict = None
+        if event_id:
+            rejected = Record()
+            rejected.decision, rejected.reason = decision, str(poison)
+            verdict = Produced("verdicts", record.key, self._verdict_value(event_id, rejected, "", ""))
+        return Step("rejected", poison.reason, journal, verdict, others=(Produced("dead-letters", record.key, letter),))
+
+    # -- records -------------------------------------------------------------------------------------------------
+
+    def _floor(self) -> int:
+        return self.merge.floor(self.journal.sequence + 1)[0]
+
+    def _check_fan_out(self, copies: Copies, event: Event) -> None:
+        if copies.size > self._tools.bounds.fan_out_bytes:
+            raise Poison(
+                "limits",
+                "fan_out_too_large",
+                f"{copies.count} copies of {copies.size} bytes together, at most {self._tools.bounds.fan_out_bytes}",
+                event_id=event["event_id"],
+            )
+
+    def _put_on_record(
+        self, number: int, capture: Capture, judgement: Judgement, outcomes: Mapping[str, Outcome]
+    ) -> None:
+        record = self.merge.record_for_writing(number)
+        record.decision, record.reason, record.rules = judgement.decision, judgement.reason, judgement.rules
+        record.outcomes.update(outcomes)
+        record.delivered_body = _most_delivered(judgement)
+        self.merge.bind_delivered(capture, number)
+
+    def _combine(
+        self,
+        number: int,
+        capture: Capture,
+        judgement: Judgement,
+        outcomes: Mapping[str, Outcome],
+        reached: Collection[str],
+        new: tuple[str, ...],
+    ) -> None:
+        """Put on record what was decided for recipients that a merged capture brought."""
+        record = self.merge.record(number)
+        if new and (judgement.decision != "ok" or outcomes or (record is not None and record.decision != "ok")):
+            record = self.merge.record_for_writing(number)
+            if not reached:
+                record.decision = judgement.decision
+            elif record.decision != judgement.decision:
+                record.decision = "modified"
+            reasons = dict.fromkeys(reason for reason in (record.reason, judgement.reason) if reason)
+            record.reason = "; ".join(reasons)
+            record.rules = _union(record.rules, judgement.rules)
+            record.outcomes.update(outcomes)
+            if record.delivered_body is None:
+                record.delivered_body = _most_delivered(judgement)
+        if record is not None:
+            self.merge.bind_delivered(capture, number)
+
+    def _verdict(self, event: Event, record: Record | None, digest: str, message: str) -> Produced:
+        value = self._verdict_value(event["event_id"], record, digest, message)
+        return Produced("verdicts", event["conversation"].encode(), value)
+
+    def _verdict_value(self, event_id: str, record: Record | None, digest: str, message: str) -> bytes:
+        if record is None:
+            said = _PLAIN_VERDICT
+        else:
+            said = b"".join(
+                (
+                    _DECISION_BYTE[record.decision],
+                    text(record.reason),
+                    optional_text(record.delivered_body),
+                    texts(record.blocked()),
+                    texts(record.rules),
+                )
+            )
+        journal = self.journal
+        return b"".join(
+            (
+                self._verdict_wire,
+                text(event_id),
+                said,
+                _digest(digest),
+                text(message),
+                self._place,
+                long(journal.sequence),
+            )
+        )
+
+    def _findings(
+        self, notes: Iterable[FindingNote], event_id: str, conversation: str, at: int
+    ) -> tuple[Produced, ...]:
+        journal = self.journal
+        where = f"{journal.lineage}/{journal.partition}/{journal.sequence}"
+        return tuple(
+            Produced(
+                "findings",
+                note.person.encode(),
+                self._tools.findings.encode(
+                    {
+                        "finding_id": f"{where}/{number}",
+                        "rule": note.rule,
+                        "severity": note.severity,
+                        "person": note.person,
+                        "event_id": event_id,
+                        "conversation": conversation,
+                        "spans": [{"start": span.start, "end": span.end} for span in note.spans],
+                        "detail": note.detail,
+                        "lineage": journal.lineage,
+                        "partition": journal.partition,
+                        "sequence": journal.sequence,
+                        "found_at": at,
+                    }
+                ),
+            )
+            for number, note in enumerate(notes)
+        )
+
+    # -- folding -------------------------------------------------------------------------------------------------
+
+    def fold(self, entry: Mapping[str, Any]) -> None:
+        """Take a decoded journal record into the merge state, as `process` left it there when it was made.
+
+        Args:
+            entry: the next record of this lineage; from one at or below the head's floor on.
+
+        Raises:
+            Poison: an event that was taken does not decode any more (its schema is gone).
+        """
+        merge = self.merge
+        merge.forget_below(entry["floor"])
+        self._now = max(self._now, entry["arrival"])
+        if entry["status"] == "accepted":
+            capture = self._tools.events.decode(entry["raw"])
+            event = capture.event
+            recipients = tuple(dict.fromkeys(event["recipients"]))
+            number = merge.accept(
+                identify(capture),
+                event,
+                entry["sequence"],
+                self._now,
+                entry["policy"],
+                recipients,
+                self._tools.fan_out.known(entry["databases"]),
+                reused=entry["taken"],
+            )
+            judgement = _judgement_of(entry)
+            outcomes = _by_recipient(judgement, recipients)
+            if judgement.decision != "ok" or outcomes or judgement.rules:
+                self._put_on_record(number, capture, judgement, outcomes)
+        elif entry["status"] == "merged" and entry["rule"] != "retry":
+            found = merge.number_of(entry["into"])
+            if found is not None:
+                self._fold_merged(found, entry)
+
+    def _fold_merged(self, number: int, entry: Mapping[str, Any]) -> None:
+        capture = self._tools.events.decode(entry["raw"])
+        new = tuple(entry["new_recipients"])
+        self.merge.bind(identify(capture), number)
+        judgement = _judgement_of(entry)
+        outcomes = _by_recipient(judgement, new)
+        record = self.merge.record(number)
+        if new and (record is not None or judgement.decision != "ok" or outcomes):
+            record = self.merge.record_for_writing(number)
+            record.decision, record.reason, record.rules = judgement.decision, judgement.reason, judgement.rules
+            record.outcomes.update(outcomes)
+            if record.delivered_body is None:
+                record.delivered_body = _most_delivered(judgement)
+        if record is not None:
+            self.merge.bind_delivered(capture, number)
+        self.merge.reach(number, new, self._tools.fan_out.known(entry["databases"]))
+
+
+def _judgement_of(entry: Mapping[str, Any]) -> Judgement:
+    outcomes = tuple(
+        [
+            Outcome(
+                tuple(one["recipients"]), one["decision"], one["delivered_body"], tuple(one["rules"]), one["reason"]
+            )
+            for one in entry["outcomes"]
+        ]
+    )
+    return Judgement(entry["decision"], entry["reason"], tuple(entry["rules"]), outcomes)
+
+
+_PLAIN_VERDICT: Final = _DECISION_BYTE["ok"] + text("") + optional_text(None) + texts(()) + texts(())
+
+
+@lru_cache(maxsize=64)
+def _digest(policy: str) -> bytes:
+    return text(policy)
+
+
+def _union(one: tuple[str, ...], other: Iterable[str]) -> tuple[str, ...]:
+    more = [name for name in other if name not in one]
+    return (*one, *more) if more else one
+
+
+def _by_recipient(judgement: Judgement, recipients: tuple[str, ...]) -> dict[str, Outcome]:
+    return {recipients[place]: outcome for outcome in judgement.outcomes for place in outcome.recipients}
+
+
+def _most_delivered(judgement: Judgement) -> str | None:
+    """The text that most of those got who got another than was sent."""
+    votes: Counter[str] = Counter()
+    for outcome in judgement.outcomes:
+        if outcome.delivered_body is not None:
+            votes[outcome.delivered_body] += max(1, len(outcome.recipients))
+    return votes.most_common(1)[0][0] if votes else None
+
+
+def _blocked_but_delivered(event: Event, outcomes: Mapping[str, Outcome]) -> tuple[FindingNote, ...]:
+    return tuple(
+        FindingNote("delivered_though_blocked", "high", recipient, "a capture shows that it was delivered")
+        for recipient in dict.fromkeys(event["recipients"])
+        if recipient in outcomes and outcomes[recipient].decision == "blocked"
+    )
+
+
+def _check_ids(event: Event, limit: int) -> None:
+    """Only called for events that are longer than one id may be."""
+    single = (
+        event["event_id"],
+        event["conversation"],
+        event["sender"],
+        event["sender_resource"],
+        event["origin_id"],
+        event["recipient_resource"],
+        event["cluster"],
+        event["refers_to"],
+        event["thread"],
+    )
+    stanzas = event["stanza_ids"]
+    for value in (*single, *stanzas.keys(), *stanzas.values(), *event["recipients"]):
+        if value is not None and len(value) * 4 > limit and len(value.encode()) > limit:
+            event_id = event["event_id"] if len(event["event_id"].encode()) <= limit else ""
+            raise Poison("limits", "id_too_long", f"{len(value.encode())} bytes, at most {limit}", event_id=event_id)
+
+
+def _peek_event_id(value: bytes | None, limit: int) -> str:
+    """The event_id of an event that cannot be taken, where its first field can still be read; else ''."""
+    if not value or value[0]:
+        return ""
+    try:
+        length, start = read_long(value[:15], 5)
+        raw = value[start : start + length]
+        return raw.decode() if 0 < length <= limit and len(raw) == length else ""
+    except (IndexError, UnicodeDecodeError):
+        return ""
