@@ -48,6 +48,7 @@ UNKNOWN_IDS: Final = 10_000
 """Most such ids that are remembered."""
 EVENT_SCHEMAS: Final = 1000
 """Most event schemas of one worker; more of them are a producer that registers one for each record."""
+_SCHEMA_NOT_FOUND: Final = 40403
 _NAMES: Final = {number: name for name, number in FIXED_IDS.items()}
 _PROMOTED: Final = ["int", "long"]  # the first is written just as the second
 
@@ -173,7 +174,7 @@ class RegistrySchemas:
         try:
             answer = self._client.get_schema(schema_id)
         except Exception as error:  # noqa: BLE001 - the client raises its HTTP library's errors as well
-            if getattr(error, "http_status_code", None) != 404:
+            if getattr(error, "error_code", None) != _SCHEMA_NOT_FOUND:  # a bare 404 is no registry's answer
                 _raise_for(error)
             if len(self._unknown) >= UNKNOWN_IDS:
                 self._unknown.clear()

@@ -49,7 +49,7 @@ def print_fields(fields: Mapping[str, Any]) -> None:
     width = max((len(name) for name in fields), default=0)
     for name, value in fields.items():
         shown = f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
-        sys.stdout.write(f"{name.replace('_', ' '):<{width}}  {shown}\n")
+        sys.stdout.write(f"{name:<{width}}  {shown}\n")
 
 
 def complain(text: str) -> None:

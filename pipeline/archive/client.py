@@ -119,9 +119,7 @@ def connect_embedded(directory: Path, database: str | None = None) -> Client:
         Misconfigured: the directory cannot be used, or this process has another one open.
     """
     with translated():
-        client = clickhouse_connect.get_client(
-            interface="chdb", path=str(directory), settings={"async_insert": 0}
-        )
+        client = clickhouse_connect.get_client(interface="chdb", path=str(directory), settings={"async_insert": 0})
         client.database = database
     return client
 

@@ -192,7 +192,9 @@ class Sink:
                 f"FROM `{self._control}`.journal FINAL WHERE (lineage, partition, sequence) IN ({listed})",
             )
             if len(found) != len(some):
-                raise Misconfigured(f"{len(some) - len(found)} of {len(some)} journal rows are missing, one of {listed[:60]}")
+                raise Misconfigured(
+                    f"{len(some) - len(found)} of {len(some)} journal rows are missing, one of {listed[:60]}"
+                )
             for row in found:
                 datum = bytes.fromhex(row["hash"] + row["rest"])
                 yield (row["lineage"], row["partition"], row["sequence"]), row["schema_id"], take_apart(datum)
@@ -216,7 +218,12 @@ class Sink:
         lineage, first, last, last_hash = "", -1, -1, bytes(32)
         if cut.topic == "journal" and cut.values:
             ends = [self._journal_head(value) for value in (cut.values[0], cut.values[-1])]
-            lineage, first, last, last_hash = ends[0]["lineage"], ends[0]["sequence"], ends[1]["sequence"], ends[1]["hash"]
+            lineage, first, last, last_hash = (
+                ends[0]["lineage"],
+                ends[0]["sequence"],
+                ends[1]["sequence"],
+                ends[1]["hash"],
+            )
         record = {
             "topic": cut.topic, "lineage": lineage, "partition": cut.partition, "first_offset": cut.first,
             "last_offset": cut.last, "rows": len(cut.values), "first_sequence": first, "last_sequence": last,

@@ -27,7 +27,7 @@ from pipeline.engines import assemble
 from pipeline.engines.restore import Stored
 from pipeline.engines.spool import Spool
 from pipeline.errors import BadInput, Misconfigured
-from pipeline.jsonl import Parsed, parse_line, read_lines
+from pipeline.jsonl import BadLine, Parsed, parse_line, read_lines
 from pipeline.policy.api import EmptyPolicy
 from pipeline.records import Ingest
 from pipeline.registry import FixedSchemas
@@ -115,18 +115,21 @@ class _Run:
     def take_all(self, from_line: int, progress: Progress) -> None:
         """Read and process to the end of the file."""
         for number, line in read_lines(self._source):
-            if number < from_line and (self._state is None or number <= self._state.journal.offset):
-                if self._state is None:
-                    self._begin(parse_line(line, source=self._source, number=number))
+            if number < from_line and self._state is not None and number <= self._state.journal.offset:
                 continue
-            if number < from_line:
+            try:
+                parsed = parse_line(line, source=self._source, number=number)
+            except BadLine as error:
+                raise BadInput(f"{error}; once mended, go on with --from-line {number}") from None
+            state = self._state or self._begin(parsed, from_line)
+            if number >= from_line:
+                self._take(state, number, parsed)
+            elif number > state.journal.offset:
                 raise BadInput(f"{self._source}: --from-line {from_line} would leave out line {number}")
-            parsed = parse_line(line, source=self._source, number=number)
-            self._take(self._state or self._begin(parsed), number, parsed)
             if number % REPORT_LINES == 0:
                 progress(number, None)
 
-    def _begin(self, first: Parsed) -> Partition:
+    def _begin(self, first: Parsed, from_line: int) -> Partition:
         """Find the partition that begins with this record, or make one."""
         stored = self._stored
         number = stored.partition_beginning_with(hashlib.sha256(first.value).digest())
@@ -141,7 +144,7 @@ class _Run:
         state.merge.forget_below(head.floor)
         self._state, self._arrival = state, head.arrival
         self._following.update(stored.offsets(head))
-        self._archived = stored.raw(head)
+        self._archived = stored.raw(head, from_line)
         return state
 
     def _take(self, state: Partition, number: int, parsed: Parsed) -> None:

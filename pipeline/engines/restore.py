@@ -66,9 +66,11 @@ class Stored:
             entry["raw"] = base64.b64decode(entry["raw"])
             yield entry
 
-    def raw(self, head: Head) -> Iterator[tuple[int, bytes]]:
-        """Ingest offset and value of every record, in order."""
-        for entry in self._stream(f"SELECT offset, base64Encode(raw) AS raw FROM {self._of(head)} ORDER BY sequence"):
+    def raw(self, head: Head, since: int) -> Iterator[tuple[int, bytes]]:
+        """Ingest offset and value of every record from offset `since` on, in order."""
+        for entry in self._stream(
+            f"SELECT offset, base64Encode(raw) AS raw FROM {self._of(head)} AND offset >= {since} ORDER BY sequence"
+        ):
             yield entry["offset"], base64.b64decode(entry["raw"])
 
     def offsets(self, head: Head) -> dict[str, int]:

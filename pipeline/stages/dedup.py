@@ -3,7 +3,7 @@
 INGEST.md's rules, in the order in which they are tried:
 
     retry      the same event_id and the same bytes
-    (reused)   the same event_id with other bytes: a message of its own that binds no ids
+    (reused)   the same event_id with other bytes: a message of its own; ids that it shares stay with the earlier one
     origin_id  the same conversation, sender and content, and the same origin id
     stanza_id  the same conversation, sender and content, and the same id by the same server
     path       no ids at all, the same sent_at as well, and a path that the message has not taken yet
@@ -71,7 +71,7 @@ class Identity(NamedTuple):
 class Record:
     """What a message has on record beyond the common case (ok, as sent, its own event_id): kept only where it differs."""
 
-    __slots__ = ("decision", "delivered_body", "outcomes", "reason", "rules", "taken")
+    __slots__ = ("_texts", "decision", "delivered_body", "outcomes", "reason", "rules", "taken")
 
     def __init__(self) -> None:
         self.decision: Decision = "ok"
@@ -81,6 +81,7 @@ class Record:
         self.outcomes: dict[str, Outcome] = {}
         """By recipient, what differs from ok, as sent."""
         self.taken = False
+        self._texts: set[str] = set()
 
     def blocked(self) -> list[str]:
         """Recipients who did not get the message."""
@@ -88,8 +89,12 @@ class Record:
 
     def delivered(self) -> set[str]:
         """Texts that the message was delivered with in place of its body."""
-        texts = {outcome.delivered_body for outcome in self.outcomes.values()} | {self.delivered_body}
-        return {body for body in texts if body is not None}
+        return self._texts
+
+    def put(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Note what differs from ok, as sent, by recipient."""
+        self.outcomes.update(outcomes)
+        self._texts.update([one.delivered_body for one in outcomes.values() if one.delivered_body is not None])
 
 
 class _Chunk:
@@ -140,9 +145,9 @@ def identify(capture: Capture, content_of: str | None = None) -> Identity:
         event=hash(("event", event["event_id"])) & KEY_BITS,
         bytes_digest=hash(capture.value),
         content=content,
-        origin=hash((content, "origin", origin)) & KEY_BITS if origin else None,
+        origin=hash((content, origin)) & KEY_BITS if origin else None,
         stanzas=tuple([hash((content, by, of)) & KEY_BITS for by, of in stanzas.items()]) if stanzas else (),
-        delivered=_delivered_keys(event, content) if event["phase"] == "delivered" else (),
+        delivered=delivered_keys(event, content) if event["phase"] == "delivered" else (),
         body=event["body"],
         timed=None if has_ids else hash((content, event["sent_at"])) & KEY_BITS,
         path=0 if has_ids else hash((event["cluster"], event["recipient_resource"], *sorted(set(event["recipients"])))),
@@ -160,13 +165,14 @@ def content_hash(event: Event, body: str) -> int:
             body,
             event["refers_to"],
             event["thread"],
-            tuple([tuple(file.values()) for file in files]) if files else None,
+            # size as text: Python's hashes of -1 and -2 are one, and so are those of 0 and 2^61 - 1
+            tuple([(*file.values(), str(file["size"])) for file in files]) if files else None,
         )
     )
 
 
-def _delivered_keys(event: Event, content: int) -> tuple[int, ...]:
-    ids = [("origin", event["origin_id"])] if event["origin_id"] else []
+def delivered_keys(event: Event, content: int) -> tuple[int, ...]:
+    ids: list[tuple[str | None, str]] = [(None, event["origin_id"])] if event["origin_id"] else []
     ids += event["stanza_ids"].items()
     return tuple([hash((content, "delivered", by, of)) & KEY_BITS for by, of in ids])
 
@@ -185,6 +191,7 @@ class MergeState:
         self._chunk_size = max(1, min(CHUNK, max_entries // 64))
         self._index: dict[int, int] = {}
         self._timed: dict[int, list[tuple[int, set[int]]]] = {}
+        self._shared_keys: dict[int, list[int]] = {}
         self._chunks: dict[int, _Chunk] = {}
         self._first = self._next = self._floor = 0
         self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -196,7 +203,7 @@ class MergeState:
     @property
     def entries(self) -> int:
         """Keys in memory."""
-        return len(self._index) + len(self._timed)
+        return len(self._index) + len(self._timed) + len(self._shared_keys)
 
     @property
     def bytes(self) -> int:
@@ -218,38 +225,29 @@ class MergeState:
     def find(self, identity: Identity) -> Fit | None:
         """The message that a capture belongs to, or None; `rule` is "reused" where its event_id came with other bytes."""
         number = self._live(identity.event)
+        if number is not None and _of_message(identity.bytes_digest, number) in self._chunk(number).captures:
+            return Fit("retry", number, ())
+        if number is None and self._shared_keys:
+            number = next(self._sharing(identity.event), None)
         if number is not None:
-            if identity.bytes_digest in self._chunk(number).captures:
-                return Fit("retry", number, ())
             again = self._live(_again(identity))
             return Fit("reused", number, ()) if again is None else Fit("retry", again, ())
         if identity.timed is not None:
             return self._find_by_path(identity)
-        rule, found = "", -1
-        others: set[int] = set()
+        rules: dict[int, str] = {}
         if identity.origin is not None:
-            number = self._matching(identity.origin, identity.content)
-            if number is not None:
-                rule, found = "origin_id", number
-                others.add(number)
+            self._add_matching(rules, identity.origin, identity.content, "origin_id")
         for key in identity.stanzas:
-            number = self._matching(key, identity.content)
-            if number is not None:
-                if found < 0 or number < found:
-                    rule, found = "stanza_id", number
-                others.add(number)
+            self._add_matching(rules, key, identity.content, "stanza_id")
         for key in identity.delivered:
-            number = self._live(key)
-            record = None if number is None else self.record(number)
-            if number is not None and record is not None and identity.body in record.delivered():
-                if found < 0 or number < found:
-                    rule, found = "delivered", number
-                others.add(number)
-        if found < 0:
+            for number in self._sharing(key):
+                record = self.record(number)
+                if record is not None and identity.body in record.delivered():
+                    rules.setdefault(number, "delivered")
+        if not rules:
             return None
-        if len(others) == 1:
-            return Fit(rule, found, ())
-        return Fit(rule, found, tuple(sorted(others - {found})))
+        found = min(rules)
+        return Fit(rules[found], found, tuple(sorted(rules.keys() - {found})) if len(rules) > 1 else ())
 
     def _find_by_path(self, identity: Identity) -> Fit | None:
         fits = [
@@ -265,11 +263,19 @@ class MergeState:
         number = self._index.get(key)
         return number if number is not None and number >= self._floor else None
 
-    def _matching(self, key: int, content: int) -> int | None:
+    def _add_matching(self, rules: dict[int, str], key: int, content: int, rule: str) -> None:
         number = self._index.get(key)
-        if number is None or number < self._floor:
-            return None
-        return number if self._chunk(number).contents[self._place(number)] == content else None
+        if number is not None and number >= self._floor:
+            if self._chunk(number).contents[self._place(number)] == content:
+                rules.setdefault(number, rule)
+        if self._shared_keys:
+            for other in self._sharing(key):
+                if self._chunk(other).contents[self._place(other)] == content:
+                    rules.setdefault(other, rule)
+
+    def _sharing(self, key: int) -> Iterator[int]:
+        """Messages that have a key in common with others, the earliest first."""
+        return (number for number in self._shared_keys.get(key, ()) if number >= self._floor)
 
     def _chunk(self, number: int) -> _Chunk:
         return self._chunks[number // self._chunk_size]
@@ -356,8 +362,12 @@ class MergeState:
         self._next = number + 1
         self._charge(chunk, len(raw_id))
         if reused:
-            chunk.captures.append(identity.bytes_digest)
+            # In a list, not in place of the earlier message: a fold may begin behind that one and must come to the same.
             self._bind(chunk, _again(identity), number)
+            for key in (identity.event, *identity.stanzas, *(() if identity.origin is None else (identity.origin,))):
+                self._share_key(chunk, key, number)
+            if identity.timed is not None:
+                self._bind_path(chunk, identity.timed, identity.path, number)
             self.record_for_writing(number).taken = True
         else:
             self.bind(identity, number)
@@ -377,8 +387,10 @@ class MergeState:
     def bind(self, identity: Identity, number: int) -> None:
         """Bind a capture's ids to its message; one that is bound to a remembered message stays there."""
         chunk = self._chunk(number)
-        chunk.captures.append(identity.bytes_digest)
+        chunk.captures.append(_of_message(identity.bytes_digest, number))
         self._bind(chunk, identity.event, number)
+        if identity.content != chunk.contents[self._place(number)]:
+            return  # it came by a delivered text: that text with its ids may be another message
         if identity.origin is not None:
             self._bind(chunk, identity.origin, number)
         for key in identity.stanzas:
@@ -388,9 +400,18 @@ class MergeState:
 
     def _bind(self, chunk: _Chunk, key: int, number: int) -> None:
         bound = self._index.get(key)
-        if bound is None or bound < self._floor:
-            self._index[key] = number
-            chunk.keys.append(key)
+        if bound is not None and bound >= self._floor:
+            return
+        if self._shared_keys and any(other != number for other in self._sharing(key)):
+            return
+        self._index[key] = number
+        chunk.keys.append(key)
+
+    def _share_key(self, chunk: _Chunk, key: int, number: int) -> None:
+        numbers = self._shared_keys.setdefault(key, [])
+        if number not in numbers:
+            insort(numbers, number)
+            chunk.shared.append(key)
 
     def _bind_path(self, chunk: _Chunk, timed: int, path: int, number: int) -> None:
         entries = self._timed.setdefault(timed, [])
@@ -408,8 +429,8 @@ class MergeState:
         record = self.record(number)
         for body in sorted(record.delivered()) if record else ():
             content = content_hash(capture.event, body)
-            for key in _delivered_keys(capture.event, content):
-                self._bind(self._chunk(number), key, number)
+            for key in delivered_keys(capture.event, content):
+                self._share_key(self._chunk(number), key, number)
 
     def reach(self, number: int, recipients: tuple[str, ...], databases: tuple[str, ...]) -> None:
         """Note further recipients of a message, and the databases that keep it now."""
@@ -489,7 +510,13 @@ class MergeState:
             bound = self._index.get(key)
             if bound is not None and bound < end:
                 del self._index[key]
-        for timed in chunk.timed:
+        for key in set(chunk.shared):
+            numbers = [number for number in self._shared_keys.get(key, ()) if number >= end]
+            if numbers:
+                self._shared_keys[key] = numbers
+            else:
+                self._shared_keys.pop(key, None)
+        for timed in set(chunk.timed):
             entries = [entry for entry in self._timed.get(timed, ()) if entry[0] >= end]
             if entries:
                 self._timed[timed] = entries
@@ -504,3 +531,7 @@ class MergeState:
 
 def _again(identity: Identity) -> int:
     return hash((identity.event, identity.bytes_digest)) & KEY_BITS
+
+
+def _of_message(bytes_digest: int, number: int) -> int:
+    return hash((bytes_digest, number))

@@ -99,7 +99,11 @@ def candidates() -> Iterator[tuple[str, str, Table]]:
     yield "messages", "body ZSTD(9)", recoded(messages, {"body": "ZSTD(9)"})
     ids = dict.fromkeys(("event_id", "origin_id", "stanza_ids"), "ZSTD(9)")
     yield "messages", "ids ZSTD(9)", recoded(messages, ids)
-    yield "messages", "times DoubleDelta", recoded(messages, dict.fromkeys(("sent_at", "captured_at"), "DoubleDelta, ZSTD(1)"))
+    yield (
+        "messages",
+        "times DoubleDelta",
+        recoded(messages, dict.fromkeys(("sent_at", "captured_at"), "DoubleDelta, ZSTD(1)")),
+    )
     yield "journal", "as chosen", journal
     yield "journal", "LowCardinality: all words", worded(journal, ALL_WORDS)
     yield "journal", "no ALIAS columns", journal._replace(columns=journal.columns[:-2])
@@ -120,7 +124,9 @@ class Bench:
         parts = [container.take_apart(datum) for datum in journal]
         row = container.row_writer(schemas.schema(2), schemas.schema(1))
         self._file("journal", container.plain_writer(schemas.schema(2)), journal)
-        self._file("copies", container.plain_writer(schemas.schema(3)), [v[5:] for chain in chains for v in chain.copies])
+        self._file(
+            "copies", container.plain_writer(schemas.schema(3)), [v[5:] for chain in chains for v in chain.copies]
+        )
         self._file("messages", row, [part.row for part in parts if part.status == container.ACCEPTED])
 
     def _file(self, name: str, writer: Any, datums: list[bytes]) -> None:
@@ -198,7 +204,9 @@ class Bench:
                 f"ORDER BY cityHash64({person}, conversation, sequence) LIMIT 1"
             )
         who, where, when, sequence = self._facts[kind].split("\t")
-        span = f"sent_at BETWEEN toDateTime64('{when}', 6, 'UTC') AND toDateTime64('{when}', 6, 'UTC') + INTERVAL 30 DAY"
+        span = (
+            f"sent_at BETWEEN toDateTime64('{when}', 6, 'UTC') AND toDateTime64('{when}', 6, 'UTC') + INTERVAL 30 DAY"
+        )
         columns = f"sum(length(body)), sum(length({person})), max(sent_at)"
         asked = {
             "person and time": f"{person} = '{who}' AND {span}",
@@ -208,9 +216,15 @@ class Bench:
             "sequence": f"partition = 1 AND sequence = {sequence}",
         }
         if kind == "messages":
-            asked["word, rare"] = "hasAllTokens(body, 'pluggablity')" if self._text_index() else "hasToken(lower(body), 'pluggablity')"
-            asked["word, common"] = "hasAllTokens(body, 'fedora')" if self._text_index() else "hasToken(lower(body), 'fedora')"
-        return {name: f"SELECT {columns} FROM bench.{kind} FINAL WHERE {condition}" for name, condition in asked.items()}
+            asked["word, rare"] = (
+                "hasAllTokens(body, 'pluggablity')" if self._text_index() else "hasToken(lower(body), 'pluggablity')"
+            )
+            asked["word, common"] = (
+                "hasAllTokens(body, 'fedora')" if self._text_index() else "hasToken(lower(body), 'fedora')"
+            )
+        return {
+            name: f"SELECT {columns} FROM bench.{kind} FINAL WHERE {condition}" for name, condition in asked.items()
+        }
 
     def _text_index(self) -> bool:
         return "splitByNonAlpha" in self.query("SHOW CREATE TABLE bench.messages")

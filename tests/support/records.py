@@ -1,9 +1,9 @@
 """Journal chains and copies that hang together, for tests that need an archive's input without a transform.
 
-    chain = Chain()
-    first = chain.accept(event(body="hello", recipients=["b@x", "c@x"]))
-    chain.merge(event(body="hello", recipients=["d@x"]), into=first, rule="stanza_id")
-    chain.journal, chain.copies        # values in wire format, in the order of the topics
+chain = Chain()
+first = chain.accept(event(body="hello", recipients=["b@x", "c@x"]))
+chain.merge(event(body="hello", recipients=["d@x"]), into=first, rule="stanza_id")
+chain.journal, chain.copies        # values in wire format, in the order of the topics
 """
 
 from __future__ import annotations
@@ -164,9 +164,7 @@ class Chain:
         self.records.append(record)
         return sequence
 
-    def _copy(
-        self, capture: Record, pairs: Iterable[tuple[str, str]], into: int, taken: bool, fields: Record
-    ) -> None:
+    def _copy(self, capture: Record, pairs: Iterable[tuple[str, str]], into: int, taken: bool, fields: Record) -> None:
         body = EVENT.encode({**capture, "recipients": []})[5:]
         order = {recipient: place for place, recipient in enumerate(dict.fromkeys(capture["recipients"]))}
         for index, (database, recipient) in enumerate(pairs):
@@ -196,7 +194,9 @@ def read_captures(path: Path, limit: int | None = None) -> Iterator[Record]:
             yield record
 
 
-def simulate(captures: Iterable[Record], partitions: int = 8, databases: Sequence[str] = ("compliance",)) -> list[Chain]:
+def simulate(
+    captures: Iterable[Record], partitions: int = 8, databases: Sequence[str] = ("compliance",)
+) -> list[Chain]:
     """Chains as a transform would make of these captures, roughly: good for sizes and speeds, not an oracle."""
     chains = [Chain(partition=number, databases=databases) for number in range(partitions)]
     known: list[dict[Any, int]] = [defaultdict(int) for _ in chains]
@@ -212,7 +212,9 @@ def simulate(captures: Iterable[Record], partitions: int = 8, databases: Sequenc
             sequence = chain.accept(capture)
         else:
             sequence = ids[hit]
-            chain.merge(capture, sequence, rule={"event": "retry", "stanza": "stanza_id", "origin": "origin_id"}[hit[0]])
+            chain.merge(
+                capture, sequence, rule={"event": "retry", "stanza": "stanza_id", "origin": "origin_id"}[hit[0]]
+            )
         for key in keys:
             ids.setdefault(key, sequence)
     return chains

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
@@ -50,6 +52,12 @@ def test_every_metric_has_its_meaning_and_a_name_of_ours() -> None:
         (family,) = metric.describe()
         assert family.name.startswith("compliance_")
         assert family.documentation.endswith(".")
+
+
+def test_every_metric_is_set_somewhere() -> None:
+    code = "".join(file.read_text() for file in (Path(metrics.__file__).parent).rglob("*.py"))
+    names = [name for name, one in vars(metrics).items() if isinstance(one, MetricWrapperBase)]
+    assert [name for name in names if not re.search(rf"\bmetrics\.{name}\b", code)] == []
 
 
 def test_metrics_are_served(server: HealthServer) -> None:
