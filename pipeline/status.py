@@ -8,11 +8,13 @@ watermark is in a transaction that is still open; it counts as on its way.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from pipeline.engines.drain import ROUTES
+from pipeline.errors import Unavailable
 from pipeline.kafka_clients import consumer_config, group_name, to_error, topic_name
 from pipeline.kafka_read import TIMEOUT_S, bounds, partitions_of, read_to_end
 
@@ -36,9 +38,20 @@ def status(settings: Settings) -> Status:
     Stages are asked in the order of the data: what one has finished is then seen on the way to the next.
 
     Raises:
-        Unavailable: the brokers do not answer.
+        Unavailable: the brokers do not answer, for 30 s.
         Misconfigured: a topic is missing, or the brokers refuse.
     """
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return _status(settings)
+        except Unavailable:  # a broker that has just started, say, and knows no coordinator yet
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _status(settings: Settings) -> Status:
     lag = {"transform": _lag(settings, "transform", "events")}
     for route in ROUTES:
         lag[f"archive.{route}"] = _lag(settings, "archive", route)

@@ -34,10 +34,6 @@ class MissingTopic(Misconfigured):
     """A topic is not there; right after its creation, a broker may not know of it yet."""
 
 
-class _NoTopicYet(Misconfigured):
-    """A topic is missing; right after `create` made it, waiting does help."""
-
-
 def topic_settings(settings: Settings, route: str) -> dict[str, str]:
     """The topic-level configuration that the topic of `route` is made with."""
     config = {
@@ -74,8 +70,8 @@ def create(settings: Settings) -> list[str]:
     while True:
         try:
             check(settings, admin)
-        except (Unavailable, _NoTopicYet):  # what one broker has made, metadata may show a moment later
-            if not made or time.monotonic() > deadline:
+        except (Unavailable, MissingTopic):  # what one broker has made, metadata may show a moment later
+            if not missing or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
         else:
@@ -95,7 +91,7 @@ def check(settings: Settings, admin: AdminClient | None = None) -> None:
     names = [topic_name(settings, route) for route in ROUTES]
     missing = [name for name in names if name not in metadata]
     if missing:
-        raise _NoTopicYet(f"no topic {', '.join(missing)}: run `compliance topics create`")
+        raise MissingTopic(f"no topic {', '.join(missing)}: run `compliance topics create`")
     configs = _configs(admin, names)
     wrong: list[str] = []
     for route, name in zip(ROUTES, names, strict=True):

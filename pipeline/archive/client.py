@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, NotSupportedError, ProgrammingError
 from clickhouse_connect.driver.exceptions import Error as DriverError
+from clickhouse_connect.driver.httpclient import HttpClient
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from pipeline.errors import Misconfigured, Unavailable
@@ -105,7 +106,7 @@ def connect(settings: Settings) -> Client:
             dedicated_pool=True,
             settings={"async_insert": 0},  # an answered insert is one that is written
         )
-    client.http_retries = 0  # urllib3's own
+    cast("HttpClient", client).http_retries = 0  # urllib3's own
     client.database = control  # not at connecting: `migrate` creates it
     return client
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from pipeline import codec, resources
+from pipeline import codec
 from pipeline.codec import AvroSchema, data, long
 from pipeline.errors import Misconfigured
 
@@ -30,46 +30,16 @@ ACCEPTED: Final = 0
 """The status byte of an accepted journal record: Avro's zigzag of the enum's place."""
 MERGED: Final = 2
 
-_NAMES: Final = {
-    codec.EVENT: "event",
-    codec.JOURNAL: "journal",
-    codec.COPY: "copy",
-    codec.VERDICT: "verdict",
-    codec.FINDING: "finding",
-    codec.DEAD_LETTER: "dead_letter",
-    codec.BATCH: "batch",
-    codec.HEAD: "head",
-}
 _TAIL_FROM: Final = "databases"  # the first field of the journal's tail
 _SCHEMA_ID: Final = {"name": "schema_id", "type": "int"}
 
 
 class Schemas(Protocol):
-    """Where writer schemas come from: fixed ids, or a registry."""
+    """Where writer schemas come from; pipeline.registry has two that fit."""
 
     def schema(self, schema_id: int) -> AvroSchema:
-        """The Avro schema with this id, as JSON; raises a ComplianceError where there is none."""
+        """The Avro schema with this id, as JSON; Poison where there is none."""
         ...
-
-
-class FixedSchemas:
-    """The schemas of schemas/ under their fixed ids (pipeline.codec): what holds without a registry."""
-
-    def __init__(self) -> None:
-        self._schemas: dict[int, AvroSchema] = {}
-
-    def schema(self, schema_id: int) -> AvroSchema:
-        """The schema with this id.
-
-        Raises:
-            Misconfigured: no schema has it.
-        """
-        if schema_id not in self._schemas:
-            if schema_id not in _NAMES:
-                raise Misconfigured(f"schema id {schema_id} is unknown, and no schema registry is configured")
-            path = resources.schemas() / f"{_NAMES[schema_id]}.avsc"
-            self._schemas[schema_id] = json.loads(path.read_text(encoding="utf-8"))
-        return self._schemas[schema_id]
 
 
 class JournalParts(NamedTuple):

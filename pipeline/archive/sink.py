@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import fastavro
 from clickhouse_connect.driver.client import Client
@@ -23,9 +23,10 @@ from clickhouse_connect.driver.client import Client
 from pipeline import codec
 from pipeline.archive import container
 from pipeline.archive.client import archive_databases, control_database, rows, translated
-from pipeline.archive.container import ACCEPTED, MERGED, FixedSchemas, JournalParts, Schemas, take_apart
+from pipeline.archive.container import ACCEPTED, MERGED, JournalParts, Schemas, take_apart
 from pipeline.codec import WIRE_HEADER, AvroSchema, RecordCodec, without_logical_types
-from pipeline.errors import Misconfigured
+from pipeline.errors import Misconfigured, Poison
+from pipeline.registry import load_schema
 from pipeline.settings import Settings
 
 _ALL: Final = 1_000_000_000_000  # more rows or bytes than any insert has: nothing splits a block
@@ -91,7 +92,7 @@ class Sink:
         self._one = self._databases[0] if not settings.clickhouse.databases else ""
         self._heads: dict[tuple[int, str], _Head] = {}
         self._writers: dict[tuple[int, ...], AvroSchema] = {}
-        self._batches = RecordCodec(FixedSchemas().schema(codec.BATCH), codec.BATCH)
+        self._batches = RecordCodec(load_schema("batch"), codec.BATCH)
         self._ways: dict[str, Callable[[Cut], Iterable[_Insert]]] = {"journal": self._journal, "copies": self._copies}
 
     def write(self, cut: Cut) -> int:
@@ -229,25 +230,32 @@ class Sink:
             "last_offset": cut.last, "rows": len(cut.values), "first_sequence": first, "last_sequence": last,
             "last_hash": last_hash, "digest": digest, "worker": self._worker,
             "inserted_at": round(datetime.now(UTC).timestamp() * 1_000_000)}  # fmt: skip
-        writer = container.plain_writer(FixedSchemas().schema(codec.BATCH))
+        writer = container.plain_writer(load_schema("batch"))
         datum = self._batches.encode(record)[WIRE_HEADER:]
         return _Insert(self._control, "batches", "", writer, codec.BATCH, [datum])
 
     def _journal_head(self, value: bytes) -> dict[str, Any]:
         schema_id = codec.schema_id_of(value)
-        return _Head(container.prefix(self._schemas.schema(schema_id), "sequence")).read(value[WIRE_HEADER:])
+        return _Head(container.prefix(self._schema(schema_id), "sequence")).read(value[WIRE_HEADER:])
 
     # -- schemas and inserts ------------------------------------------
 
+    def _schema(self, schema_id: int) -> AvroSchema:
+        """The writer schema; what the transform could write down, it could read, so that its absence is no poison."""
+        try:
+            return self._schemas.schema(schema_id)
+        except Poison as error:
+            raise Misconfigured(f"records name an Avro schema that cannot be had: {error}") from None
+
     def _whole(self, database: str, table: str, schema_id: int, datums: Sequence[bytes]) -> _Insert:
         if (schema_id,) not in self._writers:
-            self._writers[schema_id,] = container.plain_writer(self._schemas.schema(schema_id))
+            self._writers[schema_id,] = container.plain_writer(self._schema(schema_id))
         return _Insert(database, table, str(schema_id), self._writers[schema_id,], schema_id, datums)
 
     def _row_writer(self, schema_id: int, event_schema: int) -> AvroSchema:
         key = (schema_id, event_schema)
         if key not in self._writers:
-            journal, event = self._schemas.schema(schema_id), self._schemas.schema(event_schema)
+            journal, event = self._schema(schema_id), self._schema(event_schema)
             self._writers[key] = container.row_writer(journal, event)
         return self._writers[key]
 
@@ -255,7 +263,7 @@ class Sink:
         """Reads the first fields of a copy, or of a journal record's tail."""
         key = (schema_id, until)
         if key not in self._heads:
-            schema = self._schemas.schema(schema_id)
+            schema = self._schema(schema_id)
             if until == "into_event_id":
                 schema = {**schema, "fields": container.tail_fields(schema)}
             self._heads[key] = _Head(container.prefix(schema, until))
@@ -281,7 +289,7 @@ class _Head:
 
     def read(self, datum: bytes) -> dict[str, Any]:
         try:
-            return dict(fastavro.schemaless_reader(BytesIO(datum), self._schema, None))  # type: ignore[call-overload]
+            return cast("dict[str, Any]", fastavro.schemaless_reader(BytesIO(datum), self._schema, None))
         except (EOFError, IndexError, ValueError) as error:
             raise Misconfigured(f"a record does not fit the schema that it names: {type(error).__name__}") from None
 

@@ -6,13 +6,14 @@ decoded; where they are not, the rows are decoded and the first difference is na
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 import fastavro
 
 from pipeline.audit.faults import Fault, Report
-from pipeline.audit.stored import Table, datums, decoded, literal, rows_of
+from pipeline.audit.stored import STAND_IN, Table, datums, decoded, literal, rows_of
 from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 BUDGET: Final = 24 * 1024 * 1024
 """Bytes of expected rows that are held against the table at once."""
 MAX_ROWS: Final = 100_000
+MOST_NAMED: Final = 1000
+"""Most rows that are looked at for where they are doubled or strange."""
 
 Key = tuple[int, int]
 """sequence, copy_index (0 where the table has none)."""
@@ -58,42 +61,38 @@ class Comparison:
         """The partition has no further rows."""
         self._flush(None)
 
-    def strangers(self, known: list[tuple[str, int]]) -> None:
-        """Find rows of partitions that the journal does not know."""
+    def strangers(self, known: list[tuple[str, int]]) -> str:
+        """SQL for the places of rows in partitions that the journal does not know."""
         places = ", ".join(f"({literal(lineage)}, {partition})" for lineage, partition in known)
         outside = f"(lineage, partition) NOT IN ({places})" if known else "1"
-        more = ", copy_index" if self.table.has_copy_index else ", 0"
-        for lineage, partition, sequence, index in rows_of(
-            self._client,
-            f"SELECT lineage, partition, sequence{more} FROM {self.table.sql} FINAL "
-            f"WHERE {outside} ORDER BY {self.table.identity} LIMIT 1000",
-        ):
-            self._report.add(
-                self._fault("extra", lineage, partition, (sequence, index), "", "the journal knows no such partition")
-            )
+        more = "copy_index" if self.table.has_copy_index else "0"
+        return (
+            f"SELECT toString(lineage), partition, sequence, toInt32({more}) FROM {self.table.sql} FINAL "
+            f"WHERE {outside} ORDER BY {self.table.identity} LIMIT {MOST_NAMED}"
+        )
+
+    def strange(self, lineage: str, partition: int, sequence: int, index: int) -> None:
+        """Report a row that `strangers` found."""
+        detail = "the journal knows no such partition"
+        self._report.add(self._fault("extra", lineage, partition, (sequence, index), "", detail))
+
+    def counts(self) -> str:
+        """SQL for the number of rows as they lie there, and of those that FINAL shows."""
+        return f"SELECT (SELECT count() FROM {self.table.sql}), (SELECT count() FROM {self.table.sql} FINAL)"
 
     def doubled(self) -> None:
         """Find rows that are there more than once with different contents, of which FINAL shows only one."""
         table = self.table
-        (count, final), *_ = rows_of(
-            self._client,
-            f"SELECT (SELECT count() FROM {table.sql}), (SELECT count() FROM {table.sql} FINAL)",
-        )
-        if count == final:
-            return
         more = "copy_index" if table.has_copy_index else "0"
         for lineage, partition, sequence, index in rows_of(
             self._client,
-            f"SELECT lineage, partition, sequence, {more} FROM {table.sql} GROUP BY {table.identity} "
-            f"HAVING count() > 1 AND uniqExact(sipHash128(tuple({table.columns}))) > 1 ORDER BY {table.identity} LIMIT 1000 "
-            "SETTINGS max_bytes_before_external_group_by = 1000000000",
+            f"SELECT toString(lineage), partition, sequence, {more} FROM {table.sql} GROUP BY {table.identity} "
+            f"HAVING count() > 1 AND uniqExact(sipHash128(tuple({table.columns}))) > 1 ORDER BY {table.identity} "
+            f"LIMIT {MOST_NAMED} SETTINGS max_bytes_before_external_group_by = 256000000, prefer_column_name_to_alias = 1",
         ):
             column = self._column_that_differs(lineage, partition, sequence, index)
-            self._report.add(
-                self._fault(
-                    "doubled", lineage, partition, (sequence, index), column, "there are several, and they differ"
-                )
-            )
+            detail = "there are several, and they differ"
+            self._report.add(self._fault("doubled", lineage, partition, (sequence, index), column, detail))
 
     def _column_that_differs(self, lineage: str, partition: int, sequence: int, index: int) -> str:
         where = f"lineage = {literal(lineage)} AND partition = {partition} AND sequence = {sequence}"
@@ -165,9 +164,26 @@ def difference(row: dict[str, Any], datum: bytes, due: bytes, schema: Any) -> st
         raise BadInput("a row's schema is no record")
     for name, value in row.items():
         if value != other[name]:
-            return name
+            return STAND_IN.get(name, name)
     again = BytesIO()
     fastavro.schemaless_writer(again, schema, row)
     if len(again.getvalue()) == len(datum):
         return ""
     return next((name for name, value in row.items() if isinstance(value, dict)), "?")  # a map with a key twice
+
+
+def among_themselves(client: Client, comparisons: Sequence[Comparison], known: list[tuple[str, int]]) -> None:
+    """What tables show without the journal: rows of partitions that it does not know, and rows that are there twice.
+
+    Args:
+        client: of the archive.
+        comparisons: one for each table.
+        known: lineage and partition of all journal partitions.
+    """
+    strangers = [f"SELECT {number}, * FROM ({one.strangers(known)})" for number, one in enumerate(comparisons)]
+    for number, *place in rows_of(client, " UNION ALL ".join(strangers)):
+        comparisons[number].strange(*place)
+    counts = [f"SELECT {number}, * FROM ({one.counts()})" for number, one in enumerate(comparisons)]
+    for number, count, final in rows_of(client, " UNION ALL ".join(counts)):
+        if count != final:
+            comparisons[number].doubled()

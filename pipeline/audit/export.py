@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.archive.client import archive_databases, control_database, translated
-from pipeline.audit.stored import column_types, quoted
+from pipeline.audit.stored import quoted, table_exists
 from pipeline.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _archive(client: Client, settings: Settings, database: str | None) -> str:
         if len(known) > 1:
             raise BadInput(f"--database: there are several, name one of {', '.join(known)}")
         return quoted(known[0])
-    if database not in known and not column_types(client, database, "messages"):
+    if database not in known and not table_exists(client, database, "messages"):
         raise BadInput(f"--database: {database!r} is no archive database; there are {', '.join(known)}")
     return quoted(database)
 

@@ -56,27 +56,36 @@ class Table:
         return "lineage, partition, sequence" + (", copy_index" if self.has_copy_index else "")
 
 
-def open_table(client: Client, database: str, name: str, schema: Any) -> Table:
-    """Look a table up and work out how to read it.
+def open_tables(client: Client, wanted: Sequence[tuple[str, str, Any]]) -> list[Table]:
+    """Look tables up and work out how to read them.
+
+    Args:
+        client: of the archive.
+        wanted: database, name and parsed schema of each.
 
     Raises:
         Misconfigured: there is no such table, or a column is missing.
     """
-    types = column_types(client, database, name)
-    if not types:
-        raise Misconfigured(f"{database}.{name}: no such table; run `compliance migrate`")
-    columns = [_column(database, name, field, types) for field in schema["fields"]]
-    return Table(database, name, f"{quoted(database)}.{quoted(name)}", schema, ", ".join(columns),
-                 "copy_index" in field_names(schema))  # fmt: skip
+    listed = ", ".join(f"({literal(database)}, {literal(name)})" for database, name, _ in wanted)
+    types: dict[tuple[str, str], dict[str, str]] = {}
+    for database, name, column, kind in rows_of(
+        client, f"SELECT database, table, name, type FROM system.columns WHERE (database, table) IN ({listed})"
+    ):
+        types.setdefault((database, name), {})[column] = kind
+    tables = []
+    for database, name, schema in wanted:
+        if (database, name) not in types:
+            raise Misconfigured(f"{database}.{name}: no such table; run `compliance migrate`")
+        columns = [_column(database, name, field, types[database, name]) for field in schema["fields"]]
+        sql = f"{quoted(database)}.{quoted(name)}"
+        tables.append(Table(database, name, sql, schema, ", ".join(columns), "copy_index" in field_names(schema)))
+    return tables
 
 
-def column_types(client: Client, database: str, name: str) -> dict[str, str]:
-    """Types of a table's columns, by name; empty where there is no such table."""
-    rows = rows_of(
-        client,
-        f"SELECT name, type FROM system.columns WHERE database = {literal(database)} AND table = {literal(name)}",
-    )
-    return dict(rows)
+def table_exists(client: Client, database: str, name: str) -> bool:
+    """Whether there is such a table."""
+    where = f"database = {literal(database)} AND name = {literal(name)}"
+    return bool(rows_of(client, f"SELECT 1 FROM system.tables WHERE {where}"))
 
 
 def _column(database: str, table: str, field: Mapping[str, Any], types: Mapping[str, str]) -> str:

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pipeline.archive.client import archive_databases, control_database
 from pipeline.audit.batches import BatchCheck, journal_batches, totals
 from pipeline.audit.chain import Chain
-from pipeline.audit.compare import Comparison
+from pipeline.audit.compare import Comparison, among_themselves
 from pipeline.audit.faults import Fault, Report
 from pipeline.audit.letters import LetterCheck
 from pipeline.audit.rows import JournalRow, Schemas, copy_rows, event_bytes, journal_rows, outcomes_of, served
-from pipeline.audit.stored import datums, literal, open_table, rows_of
+from pipeline.audit.stored import datums, literal, open_tables, rows_of
 from pipeline.codec import EventCodec, long
 from pipeline.errors import Poison
 from pipeline.registry import load_schema, open_schemas
@@ -84,22 +84,19 @@ class _Verifier:
         self._rows = Schemas.of(*(load_schema(name) for name in ("journal", "copy", "dead_letter", "event")))
         self._present = schemas.id_of("event")
         self._codec = EventCodec(schemas.event_schema, load_schema("event"))
-        self._journal = open_table(client, self._control, "journal", self._rows.journal)
-        self._letters = open_table(client, self._control, "dead_letters", self._rows.dead_letter)
-        self._shelves = {name: self._shelf(name) for name in archive_databases(settings)}
+        names = archive_databases(settings)
+        schemas_of = {"messages": self._rows.row, "merges": self._rows.row, "copies": self._rows.copy}
+        wanted = [(name, table, schema) for name in names for table, schema in schemas_of.items()]
+        wanted.append((self._control, "journal", self._rows.journal))
+        wanted.append((self._control, "dead_letters", self._rows.dead_letter))
+        *tables, self._journal, self._letters = open_tables(client, wanted)
+        opened = iter([Comparison(client, table, self._report) for table in tables])
+        self._shelves = {name: _Shelf(next(opened), next(opened), next(opened)) for name in names}
         self._domains = {name: frozenset[str]() for name in self._shelves}
         for database in settings.clickhouse.databases:
             self._domains[database.name] = frozenset(domain.lower() for domain in database.domains)
         self._late: dict[tuple[str, int], dict[int, tuple[str, ...]]] = {}
         self._done = self._total = self._copies_elsewhere = 0
-
-    def _shelf(self, database: str) -> _Shelf:
-        def table(name: str, schema: Any) -> Comparison:
-            return Comparison(self._client, open_table(self._client, database, name, schema), self._report)
-
-        return _Shelf(
-            table("messages", self._rows.row), table("merges", self._rows.row), table("copies", self._rows.copy)
-        )
 
     def run(self) -> Report:
         groups = rows_of(
@@ -112,11 +109,9 @@ class _Verifier:
         for lineage, partition, _ in groups:
             self._partition(lineage, partition)
         known = [(lineage, partition) for lineage, partition, _ in groups]
-        comparisons = [one for shelf in self._shelves.values() for one in shelf.all()]
-        for one in comparisons:
-            one.strangers(known)
-            one.doubled()
-        Comparison(self._client, self._journal, self._report).doubled()
+        journal = Comparison(self._client, self._journal, self._report)
+        shelved = [one for shelf in self._shelves.values() for one in shelf.all()]
+        among_themselves(self._client, [*shelved, journal], known)
         self._orphaned_batches(known)
         self._totals()
         return self._report
@@ -177,6 +172,8 @@ class _Verifier:
             part = self._readable(data, lineage, partition, after)
             if part:
                 yield part
+            if number < count:
+                return
             after, count = last, RANGE_ROWS
 
     def _readable(self, data: bytes, lineage: str, partition: int, after: int) -> list[JournalRow]:

@@ -31,7 +31,7 @@ from pipeline.engines.buffers import Buffer, Limits, Plan
 from pipeline.engines.inserter import ArchiveSink, Inserter, Job, Outage
 from pipeline.engines.notes import Notes
 from pipeline.errors import Doubt, Misconfigured, Poison, Unavailable
-from pipeline.health import Health, HealthServer
+from pipeline.health import Health
 from pipeline.kafka_clients import consumer_config, group_name, to_error, topic_name
 from pipeline.registry import open_schemas
 
@@ -69,17 +69,15 @@ def run_archive(
         settings: the settings.
         stop: ends the worker.
         sink_factory: makes the sink from the settings and the worker's name; default: ClickHouse.
-        health: who is told how the worker is; default: one that is served on metrics.port.
+        health: told of every turn of the loop, and of what is missing (partitions, clickhouse).
 
     Raises:
         Misconfigured: topics, rights or tables are not as they must be.
     """
     worker = f"{socket.gethostname()}-{os.getpid()}-{settings.worker.slot}"
     make_sink = sink_factory or clickhouse_sink
+    health = health or Health()
     with ExitStack() as stack:
-        if health is None:
-            health = Health()
-            stack.enter_context(HealthServer(health, settings.metrics.host, settings.metrics.port))
         health.missing("partitions", "none assigned yet")
         health.missing("clickhouse", "has not answered yet")
         inserter = Inserter(lambda: make_sink(settings, worker), settings.archive.retry_max_s)
@@ -137,6 +135,8 @@ class _Session:
         """Cuts whose end is to be committed (step 3)."""
         self._refused: dict[_Key, float] = {}
         """Partitions of which a commit was refused, and until when the group may take to tell us of their loss."""
+        self._member: str | None = None
+        """Our name in the group, as of the last assignment."""
         self._paused: set[_Key] = set()
         self._assigned: dict[_Key, int] = {}
         """Partitions assigned within the last call to consume, and where they begin."""
@@ -231,11 +231,13 @@ class _Session:
         """Commit offsets; the jobs whose offset stands. Those refused lose their buffer, others stay owed."""
         if not entries:
             return set()
-        try:
-            results = self._consumer.commit(offsets=[offset for _, offset in entries], asynchronous=False)
-            errors = {(result.topic, result.partition): result.error for result in results or ()}
-        except KafkaException as failure:
-            errors = {(offset.topic, offset.partition): failure.args[0] for _, offset in entries}
+        if self._consumer.memberid() != self._member:
+            # Between losing its membership and telling us, librdkafka commits as nobody in particular, which the
+            # broker takes if the group happens to be empty: a successor's progress would be set back.
+            gone = KafkaError(KafkaError.UNKNOWN_MEMBER_ID)
+            errors: dict[_Key, KafkaError | None] = {(offset.topic, offset.partition): gone for _, offset in entries}
+        else:
+            errors = self._ask_to_commit([offset for _, offset in entries])
         accepted: set[Job] = set()
         for job, offset in entries:
             key = offset.topic, offset.partition
@@ -245,6 +247,13 @@ class _Session:
             else:
                 self._on_commit_error(key, job, error)
         return accepted
+
+    def _ask_to_commit(self, offsets: list[TopicPartition]) -> dict[_Key, KafkaError | None]:
+        try:
+            results = self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as failure:
+            return {(offset.topic, offset.partition): failure.args[0] for offset in offsets}
+        return {(result.topic, result.partition): result.error for result in results or ()}
 
     def _on_commit_error(self, key: _Key, job: Job, error: KafkaError) -> None:
         cause = to_error(error, f"commit {key[0]}/{key[1]}")
@@ -326,6 +335,7 @@ class _Session:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Take partitions over where their committed offsets say, with the cut that was announced there."""
         start = []
+        self._member = consumer.memberid()
         for found in consumer.committed(partitions, timeout=_KAFKA_TIMEOUT_S):
             if found.error is not None:
                 raise KafkaException(found.error)

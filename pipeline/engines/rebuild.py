@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 import structlog
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from pipeline import metrics
 from pipeline.codec import RecordCodec
 from pipeline.errors import ComplianceError, Doubt, Misconfigured, Unavailable
 from pipeline.kafka_clients import consumer_config, to_error, topic_name
@@ -64,7 +65,8 @@ class Rebuilder:
     ) -> None:
         self._settings, self._lineage, self._empty = settings, lineage, empty
         self._heads, self._journal = heads, journal
-        self._reader = Consumer(consumer_config(settings, None, enable_partition_eof=True))
+        # An end is told only when a fetch that found nothing comes back: the default, 500 ms, would be waited out twice.
+        self._reader = Consumer(consumer_config(settings, None, enable_partition_eof=True, fetch_wait_max_ms=10))
         self._uncommitted = Consumer(consumer_config(settings, None, isolation_level="read_uncommitted"))
         self._deadline = 0.0
         self._stop = threading.Event()
@@ -106,6 +108,7 @@ class Rebuilder:
         where = TopicPartition(topic_name(self._settings, "heads"), partition)
         low, high = self._watermarks(where)
         found: Head | None = None
+        others = False
         start, back = high, HEADS_BACK
         while found is None and start > low:
             start, back = max(low, high - back), back * 16
@@ -116,8 +119,10 @@ class Rebuilder:
                 record = self._heads.decode(value)
                 if record["lineage"] == self._lineage:
                     found = Head(**record)
+                else:
+                    others = True
         if found is None:
-            if high > low:
+            if others:  # not just what an aborted transaction left
                 log.error("journal begins anew", partition=partition, lineage=self._lineage, why="the topics are new")
             return genesis(self._lineage, partition)
         return found
@@ -220,7 +225,8 @@ class RebuildThread:
         while (job := self._wanted.get()) is not None:
             result: Any
             try:
-                result = self._rebuilder.rebuild(job[0])
+                with metrics.REBUILD_SECONDS.time():
+                    result = self._rebuilder.rebuild(job[0])
             except ComplianceError as error:
                 result = error
             except Exception as error:

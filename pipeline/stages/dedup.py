@@ -8,20 +8,19 @@ INGEST.md's rules, in the order in which they are tried:
     stanza_id  the same conversation, sender and content, and the same id by the same server
     path       no ids at all, the same sent_at as well, and a path that the message has not taken yet
 
-An id is remembered as a 60-bit SipHash of it with conversation, sender and content (Python's own `hash`, keyed afresh
-in each process, so that nobody can prepare two that meet). A hit counts only if the message's content agrees by another
-64 bits. Ints and arrays, not objects: a million messages with all their ids must fit in 600 MB.
+What a capture is recognised by is in identity.py. Ints and arrays, not objects: a million messages with all their ids must fit in 600 MB.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import insort
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from pipeline.records import Capture, Decision, Event, Outcome
+from pipeline.stages.identity import Identity, again, content_hash, delivered_keys, of_message
 
-KEY_BITS: Final = (1 << 60) - 1
-"""Ints below it take 32 bytes each in CPython, larger ones 48."""
 CHUNK: Final = 512
 """Messages that are forgotten by the memory limit at once."""
 KEY_BYTES: Final = 80
@@ -52,26 +51,10 @@ class Fit(NamedTuple):
     """Numbers of other messages that it fits."""
 
 
-class Identity(NamedTuple):
-    """What a capture is recognised by; all hashes of this process."""
-
-    event: int
-    bytes_digest: int
-    content: int
-    origin: int | None
-    stanzas: tuple[int, ...]
-    delivered: tuple[int, ...]
-    """Phase delivered: the same ids, for messages that the pipeline had delivered with this text."""
-    body: str
-    timed: int | None
-    """No ids: content and sent_at."""
-    path: int
-
-
 class Record:
     """What a message has on record beyond the common case (ok, as sent, its own event_id): kept only where it differs."""
 
-    __slots__ = ("_texts", "decision", "delivered_body", "outcomes", "reason", "rules", "taken")
+    __slots__ = ("_blocked", "_texts", "decision", "delivered_body", "outcomes", "reason", "rules", "taken")
 
     def __init__(self) -> None:
         self.decision: Decision = "ok"
@@ -81,11 +64,12 @@ class Record:
         self.outcomes: dict[str, Outcome] = {}
         """By recipient, what differs from ok, as sent."""
         self.taken = False
+        self._blocked: list[str] = []
         self._texts: set[str] = set()
 
     def blocked(self) -> list[str]:
         """Recipients who did not get the message."""
-        return [recipient for recipient, outcome in self.outcomes.items() if outcome.decision == "blocked"]
+        return self._blocked
 
     def delivered(self) -> set[str]:
         """Texts that the message was delivered with in place of its body."""
@@ -94,6 +78,7 @@ class Record:
     def put(self, outcomes: Mapping[str, Outcome]) -> None:
         """Note what differs from ok, as sent, by recipient."""
         self.outcomes.update(outcomes)
+        self._blocked += [recipient for recipient, one in outcomes.items() if one.decision == "blocked"]
         self._texts.update([one.delivered_body for one in outcomes.values() if one.delivered_body is not None])
 
 
@@ -112,6 +97,7 @@ class _Chunk:
         "recipients",
         "records",
         "sequences",
+        "shared",
         "timed",
     )
 
@@ -127,54 +113,8 @@ class _Chunk:
         self.captures = array("q")
         self.keys = array("q")
         self.timed: list[int] = []
+        self.shared: list[int] = []
         self.records: dict[int, Record] = {}
-
-
-def identify(capture: Capture, content_of: str | None = None) -> Identity:
-    """What a capture is recognised by.
-
-    Args:
-        capture: the capture.
-        content_of: another body to reckon with in its place.
-    """
-    event = capture.event
-    content = content_hash(event, event["body"] if content_of is None else content_of)
-    origin, stanzas = event["origin_id"], event["stanza_ids"]
-    has_ids = bool(origin or stanzas)
-    return Identity(
-        event=hash(("event", event["event_id"])) & KEY_BITS,
-        bytes_digest=hash(capture.value),
-        content=content,
-        origin=hash((content, origin)) & KEY_BITS if origin else None,
-        stanzas=tuple([hash((content, by, of)) & KEY_BITS for by, of in stanzas.items()]) if stanzas else (),
-        delivered=delivered_keys(event, content) if event["phase"] == "delivered" else (),
-        body=event["body"],
-        timed=None if has_ids else hash((content, event["sent_at"])) & KEY_BITS,
-        path=0 if has_ids else hash((event["cluster"], event["recipient_resource"], *sorted(set(event["recipients"])))),
-    )
-
-
-def content_hash(event: Event, body: str) -> int:
-    """Conversation, sender and content (kind, body, refers_to, thread, attachments) as 64 bits."""
-    files = event["attachments"]
-    return hash(
-        (
-            event["conversation"],
-            event["sender"],
-            event["kind"],
-            body,
-            event["refers_to"],
-            event["thread"],
-            # size as text: Python's hashes of -1 and -2 are one, and so are those of 0 and 2^61 - 1
-            tuple([(*file.values(), str(file["size"])) for file in files]) if files else None,
-        )
-    )
-
-
-def delivered_keys(event: Event, content: int) -> tuple[int, ...]:
-    ids: list[tuple[str | None, str]] = [(None, event["origin_id"])] if event["origin_id"] else []
-    ids += event["stanza_ids"].items()
-    return tuple([hash((content, "delivered", by, of)) & KEY_BITS for by, of in ids])
 
 
 class MergeState:
@@ -225,13 +165,13 @@ class MergeState:
     def find(self, identity: Identity) -> Fit | None:
         """The message that a capture belongs to, or None; `rule` is "reused" where its event_id came with other bytes."""
         number = self._live(identity.event)
-        if number is not None and _of_message(identity.bytes_digest, number) in self._chunk(number).captures:
+        if number is not None and of_message(identity.bytes_digest, number) in self._chunk(number).captures:
             return Fit("retry", number, ())
         if number is None and self._shared_keys:
             number = next(self._sharing(identity.event), None)
         if number is not None:
-            again = self._live(_again(identity))
-            return Fit("reused", number, ()) if again is None else Fit("retry", again, ())
+            same = self._live(again(identity))
+            return Fit("reused", number, ()) if same is None else Fit("retry", same, ())
         if identity.timed is not None:
             return self._find_by_path(identity)
         rules: dict[int, str] = {}
@@ -253,9 +193,7 @@ class MergeState:
         fits = [
             number
             for number, paths in self._timed.get(identity.timed or 0, ())
-            if number >= self._floor
-            and identity.path not in paths
-            and self._chunk(number).contents[self._place(number)] == identity.content
+            if number >= self._floor and identity.path not in paths and self._content(number) == identity.content
         ]
         return Fit("path", fits[0], tuple(fits[1:])) if fits else None
 
@@ -265,17 +203,19 @@ class MergeState:
 
     def _add_matching(self, rules: dict[int, str], key: int, content: int, rule: str) -> None:
         number = self._index.get(key)
-        if number is not None and number >= self._floor:
-            if self._chunk(number).contents[self._place(number)] == content:
-                rules.setdefault(number, rule)
-        if self._shared_keys:
+        if number is not None and number >= self._floor and self._content(number) == content:
+            rules.setdefault(number, rule)
+        if key in self._shared_keys:
             for other in self._sharing(key):
-                if self._chunk(other).contents[self._place(other)] == content:
+                if self._content(other) == content:
                     rules.setdefault(other, rule)
 
     def _sharing(self, key: int) -> Iterator[int]:
         """Messages that have a key in common with others, the earliest first."""
         return (number for number in self._shared_keys.get(key, ()) if number >= self._floor)
+
+    def _content(self, number: int) -> int:
+        return self._chunk(number).contents[self._place(number)]
 
     def _chunk(self, number: int) -> _Chunk:
         return self._chunks[number // self._chunk_size]
@@ -363,7 +303,7 @@ class MergeState:
         self._charge(chunk, len(raw_id))
         if reused:
             # In a list, not in place of the earlier message: a fold may begin behind that one and must come to the same.
-            self._bind(chunk, _again(identity), number)
+            self._bind(chunk, again(identity), number)
             for key in (identity.event, *identity.stanzas, *(() if identity.origin is None else (identity.origin,))):
                 self._share_key(chunk, key, number)
             if identity.timed is not None:
@@ -387,9 +327,9 @@ class MergeState:
     def bind(self, identity: Identity, number: int) -> None:
         """Bind a capture's ids to its message; one that is bound to a remembered message stays there."""
         chunk = self._chunk(number)
-        chunk.captures.append(_of_message(identity.bytes_digest, number))
+        chunk.captures.append(of_message(identity.bytes_digest, number))
         self._bind(chunk, identity.event, number)
-        if identity.content != chunk.contents[self._place(number)]:
+        if identity.content != self._content(number):
             return  # it came by a delivered text: that text with its ids may be another message
         if identity.origin is not None:
             self._bind(chunk, identity.origin, number)
@@ -402,7 +342,7 @@ class MergeState:
         bound = self._index.get(key)
         if bound is not None and bound >= self._floor:
             return
-        if self._shared_keys and any(other != number for other in self._sharing(key)):
+        if key in self._shared_keys and any(other != number for other in self._sharing(key)):
             return
         self._index[key] = number
         chunk.keys.append(key)
@@ -412,6 +352,7 @@ class MergeState:
         if number not in numbers:
             insort(numbers, number)
             chunk.shared.append(key)
+            self._charge(chunk, LIST_BYTES)
 
     def _bind_path(self, chunk: _Chunk, timed: int, path: int, number: int) -> None:
         entries = self._timed.setdefault(timed, [])
@@ -527,11 +468,3 @@ class MergeState:
     def _charge(self, chunk: _Chunk, size: int) -> None:
         chunk.charged += size
         self._charged += size
-
-
-def _again(identity: Identity) -> int:
-    return hash((identity.event, identity.bytes_digest)) & KEY_BITS
-
-
-def _of_message(bytes_digest: int, number: int) -> int:
-    return hash((bytes_digest, number))

@@ -27,8 +27,9 @@ from pipeline.records import (
     Produced,
     Status,
 )
-from pipeline.stages.dedup import Fit, Identity, MergeState, Record, identify
+from pipeline.stages.dedup import Fit, MergeState, Record
 from pipeline.stages.fanout import Copies, FanOut, Place
+from pipeline.stages.identity import Identity, identify
 from pipeline.stages.journal import Entry, Head, Journal
 from pipeline.stages.partitioner import Partitioner
 
@@ -90,12 +91,14 @@ class Partition:
         self._tools = tools
         self._verdict_wire = wire_header(tools.verdict_schema_id)
         self._place = text(head.lineage) + long(head.partition)
-        self._now = head.arrival
+        # The largest arrival so far; where there is something to fold, as it was when the oldest of that came.
+        self._now = head.floor_arrival if head.sequence >= head.floor else max(head.arrival, head.floor_arrival)
 
     @property
     def head(self) -> Head:
         """Where the journal stands now."""
-        return self.journal.head(*self.merge.floor(self.journal.sequence + 1))
+        floor, arrival = self.merge.floor(self.journal.sequence + 1)
+        return self.journal.head(floor, arrival if self.merge.messages else self._now)
 
     def process(self, record: Ingest, policy: Policy) -> Step:
         """Take one ingest record.
@@ -122,6 +125,7 @@ class Partition:
 
     def gap(self, until: int, arrival: int) -> Step:
         """Put on record that the ingest offsets up to `until` were gone before they could be read."""
+        self._now = max(self._now, arrival)
         first = self.journal.offset + 1
         entry = Entry("gap", b"", until, arrival, self._floor(), reason=f"ingest offsets {first} to {until} are gone")
         note = FindingNote("gap", "critical", "pipeline", f"partition {self.journal.partition}: {entry.reason}")
@@ -244,7 +248,7 @@ class Partition:
             )
         )
         notes = judgement.findings
-        if event["phase"] == "delivered" and on_record is not None:
+        if event["phase"] == "delivered" and on_record is not None and fit.rule != "retry":
             notes += _blocked_but_delivered(event, on_record.outcomes)
         others = self._findings(notes, event["event_id"], event["conversation"], record.arrival) if notes else ()
         return Step("merged", fit.rule, journal, self._verdict(event, on_record, digest, message), copies, others)
@@ -352,7 +356,7 @@ class Partition:
     ) -> None:
         record = self.merge.record_for_writing(number)
         record.decision, record.reason, record.rules = judgement.decision, judgement.reason, judgement.rules
-        record.outcomes.update(outcomes)
+        record.put(outcomes)
         record.delivered_body = _most_delivered(judgement)
         self.merge.bind_delivered(capture, number)
 
@@ -367,7 +371,8 @@ class Partition:
     ) -> None:
         """Put on record what was decided for recipients that a merged capture brought."""
         record = self.merge.record(number)
-        if new and (judgement.decision != "ok" or outcomes or (record is not None and record.decision != "ok")):
+        said = judgement.decision != "ok" or outcomes or judgement.rules
+        if new and (said or (record is not None and record.decision != "ok")):
             record = self.merge.record_for_writing(number)
             if not reached:
                 record.decision = judgement.decision
@@ -376,7 +381,7 @@ class Partition:
             reasons = dict.fromkeys(reason for reason in (record.reason, judgement.reason) if reason)
             record.reason = "; ".join(reasons)
             record.rules = _union(record.rules, judgement.rules)
-            record.outcomes.update(outcomes)
+            record.put(outcomes)
             if record.delivered_body is None:
                 record.delivered_body = _most_delivered(judgement)
         if record is not None:
@@ -485,10 +490,10 @@ class Partition:
         judgement = _judgement_of(entry)
         outcomes = _by_recipient(judgement, new)
         record = self.merge.record(number)
-        if new and (record is not None or judgement.decision != "ok" or outcomes):
+        if new and (record is not None or judgement.decision != "ok" or outcomes or judgement.rules):
             record = self.merge.record_for_writing(number)
             record.decision, record.reason, record.rules = judgement.decision, judgement.reason, judgement.rules
-            record.outcomes.update(outcomes)
+            record.put(outcomes)
             if record.delivered_body is None:
                 record.delivered_body = _most_delivered(judgement)
         if record is not None:

@@ -12,7 +12,6 @@ import argparse
 import json
 import re
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ import chdb
 
 from pipeline.archive import container, tables
 from pipeline.archive.tables import Table
+from pipeline.registry import FixedSchemas
 from tests.support.records import read_captures, simulate
 
 IDENTITY = ("lineage", "partition", "sequence")
@@ -32,14 +32,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("events", type=Path)
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--only", default="", help="copies, messages or journal")
+    parser.add_argument("--only", default="", help="copies, messages, journal or words")
+    parser.add_argument("--candidate", default="", help="only those whose name has this in it")
+    parser.add_argument("--grow", type=int, default=400_000, help="rows that questions are asked of (not for copies)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         chains = simulate(read_captures(arguments.events, arguments.limit))
-        bench = Bench(chdb.connect(f"{folder}/db"), Path(folder))
+        bench = Bench(chdb.connect(f"{folder}/db"), Path(folder), arguments.grow)  # type: ignore[no-untyped-call]
+        if arguments.only in ("", "words"):
+            bench.words(arguments.events)
         bench.load(chains)
         for kind, name, table in candidates():
-            if arguments.only in ("", kind):
+            if arguments.only in ("", kind) and arguments.candidate in name:
                 print(json.dumps({"table": kind, "candidate": name, **bench.measure(kind, table)}), flush=True)
 
 
@@ -92,7 +96,7 @@ def candidates() -> Iterator[tuple[str, str, Table]]:
     grams = "by_word body TYPE text(tokenizer = ngrams(3), preprocessor = lower(body))"
     yield "messages", "text index of trigrams", messages._replace(indexes=(grams, *messages.indexes[1:]))
     bloom = "by_word lower(body) TYPE tokenbf_v1(8192, 3, 0) GRANULARITY 1"
-    yield "messages", "token bloom filter", messages._replace(indexes=(bloom, *messages.indexes[1:]))
+    yield "messages", "no text index, token bloom filter", messages._replace(indexes=(bloom, *messages.indexes[1:]))
     yield "messages", "conversation, sequence", messages._replace(order_by=("conversation", *IDENTITY))
     yield "messages", "sequence", messages._replace(order_by=IDENTITY)
     yield "messages", "body ZSTD(1)", recoded(messages, {"body": "ZSTD(1)"})
@@ -113,13 +117,13 @@ def candidates() -> Iterator[tuple[str, str, Table]]:
 
 
 class Bench:
-    def __init__(self, connection: Any, folder: Path) -> None:
-        self._connection, self._folder = connection, folder
+    def __init__(self, connection: Any, folder: Path, grow: int) -> None:
+        self._connection, self._folder, self._rows_wanted = connection, folder, grow
         self._rows: dict[str, int] = {}
         self._facts: dict[str, str] = {}
 
     def load(self, chains: list[Any]) -> None:
-        schemas = container.FixedSchemas()
+        schemas = FixedSchemas()
         journal = [value[5:] for chain in chains for value in chain.journal]
         parts = [container.take_apart(datum) for datum in journal]
         row = container.row_writer(schemas.schema(2), schemas.schema(1))
@@ -128,6 +132,37 @@ class Bench:
             "copies", container.plain_writer(schemas.schema(3)), [v[5:] for chain in chains for v in chain.copies]
         )
         self._file("messages", row, [part.row for part in parts if part.status == container.ACCEPTED])
+
+    def words(self, events: Path, times: int = 40) -> None:
+        """Word search alone, in millions of bodies. Nine repetitions of ten get words of their own: rare ones stay rare."""
+        source = f"file('{events}', JSONEachRow, 'body String')"
+        own = "if(n % 10 = 0, body, replaceRegexpAll(body, '([a-zA-Z]{6,})', concat('\\\\1', toString(n))))"
+        self.query("CREATE DATABASE IF NOT EXISTS words")
+        for name, index in (("none", ""), ("text", f", INDEX {tables.MESSAGES.indexes[0]}")):
+            self.query(
+                f"CREATE TABLE words.{name} (conversation String, sequence Int64, body String CODEC(ZSTD(3)){index}) "
+                "ENGINE = ReplacingMergeTree ORDER BY (conversation, sequence)"
+            )
+            began = time.perf_counter()
+            self.query(
+                f"INSERT INTO words.{name} SELECT concat('room:', toString(n % 60)), rowNumberInAllBlocks(), {own} "
+                f"FROM (SELECT body, arrayJoin(range({times})) AS n FROM {source}) SETTINGS async_insert = 0"
+            )
+            took = round(time.perf_counter() - began, 1)
+            self.query(f"OPTIMIZE TABLE words.{name} FINAL")
+            asked = {}
+            for final in ("", " FINAL"):
+                for word in ("pluggablity", "confluence", "fedora"):
+                    found = f"hasAllTokens(body, '{word}')" if index else f"hasToken(lower(body), '{word}')"
+                    asked[word + final] = self._timed(
+                        f"SELECT count(), max(sequence), sum(length(body)) FROM words.{name}{final} WHERE {found}"
+                    )
+            size = self.query(
+                "SELECT round(sum(bytes_on_disk) / sum(rows), 1), sum(rows) FROM system.parts "
+                f"WHERE active AND database = 'words' AND table = '{name}'"
+            ).split()
+            line = {"bytes_per_row": float(size[0]), "rows": int(size[1]), "insert_s": took, "ms": asked}
+            print(json.dumps({"table": "words", "candidate": f"index: {name}", **line}), flush=True)
 
     def _file(self, name: str, writer: Any, datums: list[bytes]) -> None:
         (self._folder / f"{name}.avro").write_bytes(b"".join(container.container(writer, 1, datums)))
@@ -169,8 +204,8 @@ class Bench:
         }
 
     def _grow(self, kind: str) -> int:
-        """The same rows again and again under other sequences, up to some 400,000: an archive worth searching."""
-        again = 0 if kind == "copies" else 400_000 // self._rows[kind]
+        """The same rows again and again under other sequences, up to --grow: an archive worth searching."""
+        again = 0 if kind == "copies" else self._rows_wanted // self._rows[kind]
         for number in range(1, again):
             names = self.query(
                 f"SELECT arrayStringConcat(groupArray('`' || name || '`'), ', ') FROM system.columns WHERE "
@@ -231,4 +266,4 @@ class Bench:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

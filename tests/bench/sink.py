@@ -23,6 +23,7 @@ from pipeline.archive import container
 from pipeline.archive.client import connect_embedded
 from pipeline.archive.migrations import migrate
 from pipeline.archive.sink import ONE_BLOCK, Cut, Sink
+from pipeline.registry import FixedSchemas
 from pipeline.settings import Settings
 from tests.support.records import Chain, read_captures, simulate
 
@@ -41,7 +42,7 @@ def main() -> None:
 def bench(events: Path, rows: int = 200_000) -> Iterator[dict[str, Any]]:
     """One line for copies, one for the journal (whose cut fills messages and merges too)."""
     copies, journal = _material(events, rows)
-    schemas = container.FixedSchemas()
+    schemas = FixedSchemas()
     with tempfile.TemporaryDirectory() as folder:
         client = connect_embedded(Path(folder) / "db")
         try:
@@ -72,7 +73,7 @@ def _measure(
         files[table].write_bytes(b"".join(container.container(writer, schema_id, datums)))
     sink_s, alone_s = [], []
     for _ in range(ROUNDS):
-        sink = Sink(_fresh(client), Settings(), container.FixedSchemas(), "bench")
+        sink = Sink(_fresh(client), Settings(), FixedSchemas(), "bench")
         began = time.perf_counter()
         sink.write(Cut(topic, 0, 0, len(values) - 1, values))
         sink_s.append(time.perf_counter() - began)

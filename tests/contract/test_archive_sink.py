@@ -1,4 +1,4 @@
-"""The sink, the tables and the views on the embedded ClickHouse."""
+"""The sink, the tables and the views; the same on the embedded ClickHouse and over HTTP."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from pipeline.archive.client import connect_embedded, rows
-from pipeline.archive.container import FixedSchemas
+from pipeline.archive.client import connect, connect_embedded, rows
 from pipeline.archive.migrations import LATEST, check, migrate
 from pipeline.archive.sink import Cut, Sink
 from pipeline.errors import Misconfigured
+from pipeline.registry import FixedSchemas
 from pipeline.settings import ClickHouse, Database, Settings
 from tests.support.records import Chain, dead_letter, event, finding
 
@@ -30,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(folder: Path) -> Iterator[Client]:
+def embedded(folder: Path) -> Iterator[Client]:
     one = connect_embedded(folder)
     yield one
     one.close()
@@ -39,6 +40,22 @@ def client(folder: Path) -> Iterator[Client]:
 @pytest.fixture
 def control() -> str:
     return f"control_{uuid4().hex[:12]}"
+
+
+@pytest.fixture(params=["embedded", "http"])
+def client(request: pytest.FixtureRequest, control: str) -> Iterator[Client]:
+    if request.param == "embedded":
+        one: Client = request.getfixturevalue("embedded")
+    else:
+        at = urlsplit(request.getfixturevalue("clickhouse").url)
+        at = at._replace(netloc=at.netloc if "@" in at.netloc else f"default@{at.netloc}", path=f"/{control}", query="")
+        one = connect(Settings(clickhouse=ClickHouse(url=at.geturl())))
+    yield one
+    one.database = None  # a test may not have made it
+    for row in rows(one, f"SELECT name FROM system.databases WHERE startsWith(name, '{control}')"):
+        one.command(f"DROP DATABASE {row['name']} SYNC", use_database=False)
+    if request.param == "http":
+        one.close()
 
 
 @pytest.fixture
@@ -127,24 +144,24 @@ def test_an_insert_is_one_part_however_many_years_it_spans(client: Client, setti
 
 
 def test_final_is_right_when_the_deduplication_log_is_lost(
-    client: Client, settings: Settings, control: str, folder: Path
+    embedded: Client, settings: Settings, control: str, folder: Path
 ) -> None:
-    sink, made = sink_of(client, settings), chain(control)
+    sink, made = sink_of(embedded, settings), chain(control)
     sink.write(cut("journal", made.journal))
     sink.write(cut("copies", made.copies))
-    before = {table: count(client, f"{control}.{table}", "FINAL") for table in TABLES}
+    before = {table: count(embedded, f"{control}.{table}", "FINAL") for table in TABLES}
     for table in TABLES:
-        client.command(f"DETACH TABLE {control}.{table} SYNC")
+        embedded.command(f"DETACH TABLE {control}.{table} SYNC")
     for logs in folder.rglob("deduplication_logs"):
         shutil.rmtree(logs)
     for table in TABLES:
-        client.command(f"ATTACH TABLE {control}.{table}")
-        client.command(f"SYSTEM STOP MERGES {control}.{table}")
+        embedded.command(f"ATTACH TABLE {control}.{table}")
+        embedded.command(f"SYSTEM STOP MERGES {control}.{table}")
     sink.write(cut("journal", made.journal))
     sink.write(cut("copies", made.copies))
-    assert count(client, f"{control}.copies") == 2 * len(made.copies)
-    assert {table: count(client, f"{control}.{table}", "FINAL") for table in TABLES} == before
-    assert broken(client, control) == 0
+    assert count(embedded, f"{control}.copies") == 2 * len(made.copies)
+    assert {table: count(embedded, f"{control}.{table}", "FINAL") for table in TABLES} == before
+    assert broken(embedded, control) == 0
 
 
 def test_altering_any_field_of_the_journal_shows_in_its_hash(client: Client, settings: Settings, control: str) -> None:

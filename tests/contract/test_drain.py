@@ -124,7 +124,7 @@ def test_a_database_that_is_away_is_waited_out_and_put_on_record(settings: Setti
     ((began, ended, error),) = sink.outages
     assert (ended - began).total_seconds() >= 3
     assert error == "Unavailable"
-    first, second = sorted(_findings(settings), key=lambda finding: int(finding["found_at"]))
+    first, second = sorted(_findings(settings), key=lambda finding: str(finding["found_at"]))
     assert (first["rule"], first["person"], first["severity"]) == ("archive_unavailable", "pipeline", "high")
     assert second["rule"] == "archive_back"
     assert {cut.topic for cut in sink.cuts} == {"copies", "findings"}

@@ -29,9 +29,9 @@ COLUMNS = [
 
 @pytest.fixture(scope="module")
 def archive(clickhouse: Database) -> Iterator[SmallArchive]:
-    settings = settings_for(clickhouse.url, "verify_alterations")
+    settings = settings_for(clickhouse.url, "verify_alterations", both=False)
     client = connect(settings)
-    small = build(client, settings)
+    small = build(client, settings, partitions=1)
     try:
         for name, table in TABLES.items():
             client.command(f"CREATE TABLE {_home(small, name)}.{name}_kept AS {_home(small, name)}.{name}")
@@ -56,7 +56,10 @@ def _home(archive: SmallArchive, table: str) -> str:
 
 def _copy(archive: SmallArchive, _table: str, to: str, select: str) -> None:
     name = _table.removesuffix("_kept")
-    archive.client.command(f"INSERT INTO {_home(archive, name)}.{to} {select}", settings={"insert_deduplicate": 0})
+    archive.client.command(
+        f"INSERT INTO {_home(archive, name)}.{to} {select}",
+        settings={"insert_deduplicate": 0, "prefer_column_name_to_alias": 1},
+    )
 
 
 def _restore(archive: SmallArchive, table: str, but: str = "0") -> None:
@@ -132,20 +135,30 @@ def test_every_stored_column_is_altered_below(archive: SmallArchive) -> None:
         assert stored == {column for table, column in COLUMNS if table == name}
 
 
-@pytest.mark.parametrize(("table", "column"), COLUMNS, indirect=["table"])
-def test_an_altered_column(archive: SmallArchive, table: str, column: str) -> None:
+# Each column at one place; at the two others too where there is time.
+ALTERATIONS = [
+    pytest.param(table, column, place, marks=[] if number % 3 == at else [pytest.mark.slow])
+    for number, (table, column) in enumerate(COLUMNS)
+    for at, place in enumerate(PLACES)
+]
+
+
+@pytest.mark.parametrize(("table", "column", "place"), ALTERATIONS, indirect=["table"])
+def test_an_altered_column(archive: SmallArchive, table: str, column: str, place: str) -> None:
     definition = next(one for one in TABLES[table].columns if one.name == column)
-    for place in PLACES:
-        row, _ = _chosen(archive, table, place)
-        _restore(archive, table, but=_where(row))
-        changed = f"SELECT * REPLACE ({_altered(definition)} AS `{column}`) FROM {_home(archive, table)}.{table}_kept"
-        _copy(archive, table, table, f"{changed} WHERE {_where(row)}")
-        report = _check(archive)
-        assert not report.whole, place
-        if column not in _identity(table):
-            assert _names(report, archive, table, row), (place, report.faults)
-        if table != "journal" and column not in _identity(table):
-            assert column in {fault.column for fault in report.faults}, (place, report.faults)
+    row, _ = _chosen(archive, table, place)
+    _restore(archive, table, but=_where(row))
+    changed = f"SELECT * REPLACE ({_altered(definition)} AS `{column}`) FROM {_home(archive, table)}.{table}_kept"
+    _copy(archive, table, table, f"{changed} WHERE {_where(row)}")
+    assert len(archive.client.query(f"SELECT 1 FROM {_home(archive, table)}.{table}").result_rows) == len(
+        _rows(archive, table)
+    )
+    report = _check(archive)
+    assert not report.whole
+    if column not in _identity(table):
+        assert _names(report, archive, table, row), report.faults
+        if table != "journal":
+            assert column in {fault.column for fault in report.faults}, report.faults
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -238,7 +251,7 @@ def test_a_map_with_a_key_twice(archive: SmallArchive, table: str) -> None:
 @pytest.mark.parametrize("table", ["journal"], indirect=True)
 def test_a_tail_without_its_batch_record_is_missed(archive: SmallArchive, table: str) -> None:
     """And so is a whole partition."""
-    for but in ("partition = 1 AND sequence > 8", "partition = 1"):
+    for but in ("sequence > 8", "1"):
         _restore(archive, table, but=but)
         report = _check(archive)
-        assert any(fault.kind == "batches" and fault.partition == 1 for fault in report.faults), report.faults
+        assert any(fault.kind == "batches" for fault in report.faults), report.faults

@@ -1,17 +1,18 @@
 """The pipeline as it is run: workers in processes of their own on a real Kafka and ClickHouse, events at a rate, the oracle.
 
-    with Pipeline(settings, directory) as pipeline:
-        pipeline.prepare()
-        pipeline.start("transform", 0)
-        pipeline.start("archive", 0)
-        with pipeline.feeding(captures, rate=1_000):
-            pipeline.kill("transform", 0)          # comes back by itself
-        pipeline.drain(captures, timeout_s=120)
-        assert pipeline.faults(captures) == []
+with Pipeline(settings, directory) as pipeline:
+    pipeline.prepare()
+    pipeline.start("transform", 0)
+    pipeline.start("archive", 0)
+    with pipeline.feeding(captures, rate=1_000):
+        pipeline.kill("transform", 0)          # comes back by itself
+    pipeline.drain(captures, timeout_s=120)
+    assert pipeline.faults(captures) == []
 """
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import os
 import subprocess
@@ -26,6 +27,7 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -40,7 +42,7 @@ from pipeline.kafka_clients import consumer_config, topic_name
 from pipeline.kafka_read import read_to_end
 from pipeline.local.process import LocalProcess
 from pipeline.registry import load_schema, open_schemas
-from pipeline.settings import Settings
+from pipeline.settings import ClickHouse, Kafka, Settings, Transform
 from pipeline.status import Status, status
 from tests.support import shared
 from tests.support.truth import EXPORTS, Archive, Ingested, Row, faults, journal_faults, read_rows
@@ -69,6 +71,36 @@ class Captures:
         lines = read_lines(str(self.events))
         parsed = [parse_line(line, source=self.events.name, number=number) for number, line in lines]
         return [(one.conversation.encode(), one.value) for one in parsed]
+
+    def plain(self, directory: Path) -> Captures:
+        """The same, not compressed."""
+        made = Captures(directory / "events.jsonl", directory / "truth.jsonl")
+        for packed, plain in ((self.events, made.events), (self.truth, made.truth)):
+            plain.write_bytes(gzip.decompress(packed.read_bytes()))
+        return made
+
+
+SAMPLE = Captures(ROOT / "pipeline/local/sample/events.jsonl.gz", ROOT / "pipeline/local/sample/truth.jsonl.gz")
+"""Always there; the corpora beside the checkout may not be."""
+
+
+def settings_for(
+    bootstrap: str,
+    clickhouse: str,
+    *,
+    prefix: str = "im",
+    database: str = "compliance",
+    session_s: float = 6.0,
+    transaction_s: float = 10.0,
+) -> Settings:
+    """Settings for a run on these servers: 8 partitions and small transactions; 6 s is what a broker allows by default."""
+    url = urlsplit(clickhouse)._replace(path=f"/{database}").geturl()
+    session_ms, transaction_ms = int(session_s * 1000), int(transaction_s * 1000)
+    return Settings(
+        kafka=Kafka(bootstrap_servers=bootstrap, prefix=prefix, partitions=8, session_timeout_ms=session_ms),
+        clickhouse=ClickHouse(url=url),
+        transform=Transform(batch_events=250, transaction_timeout_ms=transaction_ms),
+    )
 
 
 class Pipeline:
@@ -199,7 +231,11 @@ class Pipeline:
         topic = topic_name(self.settings, "events")
         starts = [TopicPartition(topic, number, 0) for number in range(self.settings.kafka.partitions)]
         return [
-            Ingested(_number(message.partition()), _number(message.offset()), codec.decode(message.value() or b"")["event_id"])
+            Ingested(
+                _number(message.partition()),
+                _number(message.offset()),
+                codec.decode(message.value() or b"")["event_id"],
+            )
             for message in read_to_end(self.settings, starts)
         ]
 
@@ -245,7 +281,7 @@ class Feeder(threading.Thread):
     def __init__(self, settings: Settings, records: Sequence[tuple[bytes, bytes]], rate: float) -> None:
         super().__init__(name="feeder")
         self._topic, self._records, self._rate = topic_name(settings, "events"), records, rate
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self.sent = 0
         self.failed: list[str] = []
         self._producer = Producer(
@@ -263,9 +299,9 @@ class Feeder(threading.Thread):
     def run(self) -> None:
         began = time.monotonic()
         for key, value in self._records:
-            while (ahead := self.sent / self._rate - (time.monotonic() - began)) > 0 and not self._stop.is_set():
+            while (ahead := self.sent / self._rate - (time.monotonic() - began)) > 0 and not self._ended.is_set():
                 self._producer.poll(min(ahead, 0.05))
-            if self._stop.is_set():
+            if self._ended.is_set():
                 break
             while True:
                 try:
@@ -274,12 +310,12 @@ class Feeder(threading.Thread):
                 except BufferError:
                     self._producer.poll(0.05)
             self.sent += 1
-        if left := self._producer.flush(0.0 if self._stop.is_set() else 300.0):
+        if left := self._producer.flush(0.0 if self._ended.is_set() else 300.0):
             self.failed.append(f"{left} left")
 
     def end(self) -> None:
         """Stop early."""
-        self._stop.set()
+        self._ended.set()
         self.join()
 
     def wait_for(self, sent: int) -> None:
@@ -298,7 +334,7 @@ class Follower(threading.Thread):
     def __init__(self, settings: Settings) -> None:
         super().__init__(name="follower")
         self._settings = settings
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self._seen: dict[int, list[int]] = defaultdict(list)
         self.count = 0
         self.error: str | None = None
@@ -309,7 +345,7 @@ class Follower(threading.Thread):
         consumer = Consumer(consumer_config(self._settings, None, auto_offset_reset="error", fetch_wait_max_ms=100))
         consumer.assign([TopicPartition(topic, number, 0) for number in range(self._settings.kafka.partitions)])
         try:
-            while not self._stop.is_set():
+            while not self._ended.is_set():
                 for message in consumer.consume(1_000, 0.2):
                     error = message.error()
                     if error is not None:
@@ -324,7 +360,7 @@ class Follower(threading.Thread):
 
     def end(self) -> None:
         """Stop following."""
-        self._stop.set()
+        self._ended.set()
         self.join()
 
     def progress(self, partition: int) -> int:
@@ -363,7 +399,12 @@ def compliance(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line, without settings from this environment."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("COMPLIANCE_")}
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments], capture_output=True, text=True, check=False, cwd=ROOT, env=env
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=env,
     )
 
 

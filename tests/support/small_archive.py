@@ -16,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 from pipeline.archive.migrations import migrate
 from pipeline.archive.sink import Cut, Sink
 from pipeline.engines import assemble
-from pipeline.records import OK, Event, FindingNote, Ingest, Judgement, Outcome
+from pipeline.records import OK, Decision, Event, FindingNote, Ingest, Judgement, Outcome
 from pipeline.registry import FixedSchemas
 from pipeline.settings import ClickHouse, Database, Settings
 from pipeline.stages.journal import genesis
@@ -48,7 +48,7 @@ class StrictPolicy:
         if not outcomes:
             return OK
         rules = tuple(rule for outcome in outcomes for rule in outcome.rules)
-        decision = "blocked" if len(blocked) == len(recipients) else "modified"
+        decision: Decision = "blocked" if len(blocked) == len(recipients) else "modified"
         note = FindingNote("no-secrets", "high", one["sender"], "a secret") if changed else None
         return Judgement(decision, "see the rules", rules, tuple(outcomes), (note,) if note else ())
 
@@ -59,22 +59,20 @@ class SmallArchive:
     settings: Settings
     control: str
     alpha: str
-    beta: str
+    beta: str = ""
     steps: list[Step] = field(default_factory=list)
 
-    def names(self) -> tuple[str, str, str]:
-        return self.control, self.alpha, self.beta
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.alpha, self.beta, self.control) if name)
 
 
-def settings_for(url: str, name: str) -> Settings:
-    """Settings of an archive whose databases' names begin with `name`."""
+def settings_for(url: str, name: str, *, both: bool = True) -> Settings:
+    """Settings of an archive whose databases' names begin with `name`; without `both` there is no beta."""
+    beta = Database(name=f"{name}_beta", domains=("beta.example",), keeps="inbound")
     return Settings(
         clickhouse=ClickHouse(
             url=f"{url.rsplit('/', 1)[0] if url.count('/') > 2 else url}/{name}",
-            databases=(
-                Database(name=f"{name}_alpha", domains=("alpha.example",)),
-                Database(name=f"{name}_beta", domains=("beta.example",), keeps="inbound"),
-            ),
+            databases=(Database(name=f"{name}_alpha", domains=("alpha.example",)), *((beta,) if both else ())),
         )
     )
 
@@ -88,9 +86,9 @@ def conversation_in(partition: int, number: int = 0) -> str:
     return [room for room in (f"room:{n}" for n in range(1000)) if home_of(room) == partition][number]
 
 
-def captures() -> Iterator[tuple[int, bytes | None]]:
+def captures(partitions: int = PARTITIONS) -> Iterator[tuple[int, bytes | None]]:
     """Partition and value of each ingest record, in their order."""
-    for partition in range(PARTITIONS):
+    for partition in range(partitions):
         room, other = conversation_in(partition), conversation_in(partition, 1)
 
         def put(one: dict[str, Any], home: int = partition) -> tuple[int, bytes]:
@@ -131,14 +129,14 @@ def captures() -> Iterator[tuple[int, bytes | None]]:
         yield put({**later, "event_id": f"again-{partition}", "recipients": ["frank@alpha.example"]})
 
 
-def build(client: Client, settings: Settings) -> SmallArchive:
-    """Make the databases and fill them."""
+def build(client: Client, settings: Settings, *, partitions: int = PARTITIONS) -> SmallArchive:
+    """Make the databases and fill them, from the first `partitions` ingest partitions."""
     names = [settings.clickhouse.control_database, *(one.name for one in settings.clickhouse.archives)]
     migrate(client, settings)
-    archive = SmallArchive(client, settings, *names)
+    archive = SmallArchive(client, settings, names[0], names[1], names[2] if len(names) > 2 else "")
     schemas = FixedSchemas()
     tools = assemble.tools(settings, schemas, partitions=PARTITIONS, topic="im.events")
-    parts = [assemble.partition(settings, tools, genesis(LINEAGE, number)) for number in range(PARTITIONS)]
+    parts = [assemble.partition(settings, tools, genesis(LINEAGE, number)) for number in range(partitions)]
     journals: list[list[bytes]] = [[] for _ in parts]
     others: dict[str, list[bytes]] = {"copies": [], "findings": [], "dead-letters": []}
 
@@ -151,7 +149,7 @@ def build(client: Client, settings: Settings) -> SmallArchive:
                 others[record.topic].append(record.value)
 
     offsets = [3, 0]
-    for number, value in captures():
+    for number, value in captures(partitions):
         keep(number, parts[number].process(_ingest(parts[number], offsets[number], value), StrictPolicy()))
         offsets[number] += 1 if offsets[number] % 5 else 2  # transaction markers take offsets too
         if offsets[number] == 12:

@@ -7,6 +7,7 @@ the order of arrival; what was sent is a list of messages, each with the event_i
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -93,7 +94,7 @@ def journal_faults(ingested: Iterable[Ingested], journal: Sequence[Row]) -> list
         if [row["sequence"] for row in rows] != list(range(len(rows))):
             found.append(f"partition {place}: the sequence has gaps or repeats")
         offsets = [row["offset"] for row in rows]
-        if any(later <= earlier for earlier, later in zip(offsets, offsets[1:], strict=False)):
+        if any(later <= earlier for earlier, later in itertools.pairwise(offsets)):
             found.append(f"partition {place}: not in the order of ingest")
     if len({lineage for lineage, _ in by_partition}) > 1:
         found.append("more than one lineage")

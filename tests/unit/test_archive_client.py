@@ -13,7 +13,7 @@ from pipeline.settings import ClickHouse, Database, Settings
 
 
 def settings(url: str, **more: object) -> Settings:
-    return Settings(clickhouse=ClickHouse(url=url, timeout_s=2, **more))  # type: ignore[arg-type]
+    return Settings(clickhouse=ClickHouse(url=url, timeout_s=2, **more))
 
 
 def free_port() -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from io import BytesIO
 from typing import Any
 
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 
 from pipeline import codec
 from pipeline.archive import container, tables
-from pipeline.archive.container import FixedSchemas, container as make, plain_writer, row_writer, take_apart
+from pipeline.archive.container import container as make
+from pipeline.archive.container import plain_writer, row_writer, take_apart
 from pipeline.errors import Misconfigured
+from pipeline.registry import FixedSchemas
 from tests.support.records import EVENT, Chain, avro, event
 
 SCHEMAS = FixedSchemas()
@@ -67,21 +70,14 @@ def test_a_journal_datum_becomes_a_row_of_its_tail_and_its_event_without_re_enco
 
 @given(st.binary(max_size=300))
 def test_bytes_that_are_no_journal_datum_are_refused_by_class(raw: bytes) -> None:
-    try:
+    with contextlib.suppress(Misconfigured):
         take_apart(raw)
-    except Misconfigured:
-        pass
 
 
 @pytest.mark.parametrize("length", [codec.long(-1), codec.long(1 << 40), b"\x80", b""])
 def test_a_length_that_does_not_fit_is_refused(length: bytes) -> None:
     with pytest.raises(Misconfigured):
         take_apart(bytes(64) + b"\0" + length)
-
-
-def test_an_id_that_nobody_fixed_is_misconfigured() -> None:
-    with pytest.raises(Misconfigured, match="schema id 99"):
-        SCHEMAS.schema(99)
 
 
 @pytest.mark.parametrize(

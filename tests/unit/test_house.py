@@ -18,7 +18,8 @@ MODULES = sorted(file for folder in ("pipeline", "tests") for file in (ROOT / fo
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_nothing_is_too_long(file: Path) -> None:
     source = file.read_text()
-    assert len(source.splitlines()) <= MODULE_LINES
+    lines = source.count("\n")
+    assert lines <= MODULE_LINES
     functions = (
         node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )

@@ -1,0 +1,75 @@
+"""State is a fold over the journal: whoever takes over goes on as if nobody had been interrupted."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.captures import START, Bench, everything, refold
+from tests.support.streams import Move, long_stream, streams
+from tests.properties.test_merging import KEEPERS
+
+
+def go_on(bench: Bench, moves: list[Move], first: int) -> list[Any]:
+    return [
+        everything(bench.partition.process(move.ingest(first + number), move.policy)) for number, move in enumerate(moves)
+    ]
+
+
+@settings(deadline=None)
+@given(streams(most=60), st.lists(st.integers(0, 60), min_size=1, max_size=4), st.sampled_from([(), KEEPERS]))
+def test_whoever_takes_over_gives_the_same_bytes(moves: list[Move], cuts: list[int], keepers: Any) -> None:
+    check_handovers(moves, cuts, keepers)
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_whoever_takes_over_gives_the_same_bytes_over_long_streams(seed: int, number: int) -> None:
+    random = Random(f"{seed}/{number}")
+    check_handovers(long_stream(random, 300), [random.randrange(300) for _ in range(6)], KEEPERS)
+
+
+def check_handovers(moves: list[Move], cuts: list[int], keepers: Any) -> None:
+    whole = Bench(databases=keepers)
+    expected = go_on(whole, moves, 0)
+    bench, done = Bench(databases=keepers), 0
+    found: list[Any] = []
+    for cut in sorted({min(cut, len(moves)) for cut in cuts} | {len(moves)}):
+        found += go_on(bench, moves[done:cut], done)
+        done = cut
+        before = bench.partition.head
+        bench.partition = refold(bench, [step[2] for step in found])
+        assert bench.partition.head == before
+    assert found == expected
+    assert bench.partition.head == whole.partition.head
+
+
+@settings(deadline=None)
+@given(streams(most=60), st.integers(0, 60), st.sampled_from([1, 5, 30]))
+def test_at_the_memory_limit_it_remembers_the_same_messages(moves: list[Move], cut: int, max_entries: int) -> None:
+    bench = Bench(max_entries=max_entries)
+    journal = [step[2] for step in go_on(bench, moves[:cut], 0)]
+    fresh = refold(bench, journal)
+    assert fresh.head == bench.partition.head
+    assert fresh.merge.messages <= bench.partition.merge.messages, "numbers that nothing has are not counted"
+    for move in moves[cut : cut + 1]:
+        one = bench.partition.process(move.ingest(len(journal)), move.policy)
+        other = fresh.process(move.ingest(len(journal)), move.policy)
+        if one.journal[:5] == other.journal[:5] and bench.partition.head.floor == fresh.head.floor:
+            assert everything(one) == everything(other)
+
+
+@settings(deadline=None)
+@given(streams(most=30))
+def test_a_head_and_its_journal_agree(moves: list[Move]) -> None:
+    bench = Bench()
+    for number, move in enumerate(moves):
+        bench.policy = move.policy
+        took = bench.take(move.value, at=(move.arrival - START) / 1000)
+        head = bench.partition.head
+        assert (head.sequence, head.offset, head.arrival) == (number, number, move.arrival)
+        assert head.hash == took.journal["hash"]
+        assert took.journal["floor"] <= head.floor <= number + 1
