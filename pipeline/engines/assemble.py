@@ -5,11 +5,12 @@ from __future__ import annotations
 from pipeline.codec import EventCodec, RecordCodec
 from pipeline.registry import Schemas, load_schema
 from pipeline.settings import Settings
+from pipeline.stages.decode import Bounds
 from pipeline.stages.dedup import MergeState
 from pipeline.stages.fanout import FanOut, Keeper
 from pipeline.stages.journal import Head
 from pipeline.stages.partitioner import Partitioner
-from pipeline.stages.transform import Bounds, Partition, Tools
+from pipeline.stages.transform import Partition, Tools
 
 
 def tools(settings: Settings, schemas: Schemas, *, partitions: int, topic: str) -> Tools:

@@ -258,10 +258,14 @@ class Session:
             outbox.send("heads", str(number).encode(), self._heads.encode(_asdict(state)), number)
         # 4. All must be acknowledged first: else step 5 waits some 50 ms for what is in flight.
         outbox.flush(CALL_TIMEOUT_S)
-        # 5. The group refuses a zombie's offsets, and with them its transaction.
+        # 5. The group refuses a zombie's offsets, and with them its transaction. Not if they name neither member nor
+        #    generation: those a broker takes from anybody. Once lost, the member id stays lost until the next poll.
+        group = self._consumer.consumer_group_metadata()
+        if not self._consumer.memberid():
+            raise Doubt("no longer a member of the group")
         self._producer.send_offsets_to_transaction(
             [TopicPartition(self._topic, number, state.journal.offset + 1) for number, state in touched.items()],
-            self._consumer.consumer_group_metadata(),
+            group,
             CALL_TIMEOUT_S,
         )
         # 6. Now it counts, all of it or nothing.
@@ -270,6 +274,7 @@ class Session:
             self._gaps.pop(number, None)
         self._measure(outbox, touched, began)
         # 7. A commit that was sent twice may arrive once more and end a later transaction: another epoch refuses it.
+        self._producer.poll(0)  # has trouble during the commit itself reported
         if self._suspect:
             log.warning("connection trouble during a transaction that was committed: a new producer")
             self._producer = self._make_producer()

@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from pipeline.codec import EventCodec, RecordCodec, long, optional_text, read_long, text, texts, wire_header
+from pipeline.codec import EventCodec, RecordCodec
 from pipeline.errors import Poison
 from pipeline.policy.api import Policy
 from pipeline.records import (
-    DECISIONS,
     OK,
     Capture,
-    Decision,
     Event,
     FindingNote,
     Ingest,
@@ -27,25 +24,15 @@ from pipeline.records import (
     Produced,
     Status,
 )
+from pipeline.stages.decode import Bounds, event_id_of, read
 from pipeline.stages.dedup import Fit, MergeState, Record
 from pipeline.stages.fanout import Copies, FanOut, Place
 from pipeline.stages.identity import Identity, identify
 from pipeline.stages.journal import Entry, Head, Journal
 from pipeline.stages.partitioner import Partitioner
+from pipeline.stages.replies import Replies
 
-_DECISION_BYTE: Final = {decision: long(number) for number, decision in enumerate(DECISIONS)}
 NO_COPIES: Final = Copies(0, 0, iter(()))
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Limits of the core; over them an event is rejected."""
-
-    event_bytes: int
-    recipients: int
-    id_bytes: int
-    fan_out_bytes: int
-    window_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +76,7 @@ class Partition:
         self.journal = Journal(head, tools.journal_schema_id)
         self.merge = merge
         self._tools = tools
-        self._verdict_wire = wire_header(tools.verdict_schema_id)
-        self._place = text(head.lineage) + long(head.partition)
+        self._replies = Replies(self.journal, tools.verdict_schema_id, tools.findings, tools.dead_letters, tools.topic)
         # The largest arrival so far; where there is something to fold, as it was when the oldest of that came.
         self._now = head.floor_arrival if head.sequence >= head.floor else max(head.arrival, head.floor_arrival)
 
@@ -110,7 +96,7 @@ class Partition:
         self._now = max(self._now, record.arrival)
         self.merge.forget_before(self._now - self._tools.bounds.window_ms)
         try:
-            capture = self._read(record)
+            capture = read(record, self._tools.events, self._tools.bounds)
             event = capture.event
             home = self._tools.partitioner.partition(event["conversation"])
             if home not in (-1, self.journal.partition):
@@ -130,26 +116,7 @@ class Partition:
         entry = Entry("gap", b"", until, arrival, self._floor(), reason=f"ingest offsets {first} to {until} are gone")
         note = FindingNote("gap", "critical", "pipeline", f"partition {self.journal.partition}: {entry.reason}")
         journal = self.journal.append(entry)
-        return Step("gap", "", journal, others=self._findings((note,), "", "", arrival))
-
-    # -- reading -------------------------------------------------------------------------------------------------
-
-    def _read(self, record: Ingest) -> Capture:
-        bounds, value = self._tools.bounds, record.value
-        if value is not None and len(value) > bounds.event_bytes:
-            raise Poison("limits", "too_large", f"{len(value)} bytes, at most {bounds.event_bytes}")
-        capture = self._tools.events.decode(value)
-        event = capture.event
-        if len(event["recipients"]) > bounds.recipients:
-            raise Poison(
-                "limits",
-                "too_many_recipients",
-                f"{len(event['recipients'])}, at most {bounds.recipients}",
-                event_id=event["event_id"],
-            )
-        if len(capture.value) > bounds.id_bytes:
-            _check_ids(event, bounds.id_bytes)
-        return capture
+        return Step("gap", "", journal, others=self._replies.findings((note,), "", "", arrival))
 
     # -- what becomes of it --------------------------------------------------------------------------------------
 
@@ -193,8 +160,10 @@ class Partition:
             notes += (FindingNote("event_id_reused", "medium", event["sender"], "the event_id came with other bytes"),)
         if event["phase"] == "delivered":
             notes += _blocked_but_delivered(event, outcomes)
-        verdict = self._verdict(event, self.merge.record(number), policy.digest, event["event_id"])
-        others = self._findings(notes, event["event_id"], event["conversation"], record.arrival) if notes else ()
+        verdict = self._replies.verdict(event, self.merge.record(number), policy.digest, event["event_id"])
+        others = (
+            self._replies.findings(notes, event["event_id"], event["conversation"], record.arrival) if notes else ()
+        )
         return Step("accepted", "", journal, verdict, copies, others)
 
     def _merge(self, record: Ingest, capture: Capture, identity: Identity, policy: Policy, fit: Fit) -> Step:
@@ -250,8 +219,12 @@ class Partition:
         notes = judgement.findings
         if event["phase"] == "delivered" and on_record is not None and fit.rule != "retry":
             notes += _blocked_but_delivered(event, on_record.outcomes)
-        others = self._findings(notes, event["event_id"], event["conversation"], record.arrival) if notes else ()
-        return Step("merged", fit.rule, journal, self._verdict(event, on_record, digest, message), copies, others)
+        others = (
+            self._replies.findings(notes, event["event_id"], event["conversation"], record.arrival) if notes else ()
+        )
+        return Step(
+            "merged", fit.rule, journal, self._replies.verdict(event, on_record, digest, message), copies, others
+        )
 
     def _copies_of_merged(
         self,
@@ -295,14 +268,14 @@ class Partition:
             "rerouted",
             "",
             journal,
-            others=(sent_on, *self._findings((note,), event["event_id"], event["conversation"], record.arrival)),
+            others=(
+                sent_on,
+                *self._replies.findings((note,), event["event_id"], event["conversation"], record.arrival),
+            ),
         )
 
     def _reject(self, record: Ingest, poison: Poison) -> Step:
-        event_id = poison.event_id
-        if not event_id and not poison.reason.endswith("_schema"):
-            event_id = _peek_event_id(record.value, self._tools.bounds.id_bytes)
-        decision: Decision = "blocked"
+        event_id = event_id_of(record, poison, self._tools.bounds)
         entry = Entry(
             "rejected",
             record.value or b"",
@@ -311,31 +284,13 @@ class Partition:
             self._floor(),
             event_id,
             rule=poison.reason,
-            decision=decision,
+            decision="blocked",
             reason=str(poison),
         )
         journal = self.journal.append(entry)
-        letter = self._tools.dead_letters.encode(
-            {
-                "value": record.value,
-                "key": record.key,
-                "headers": [{"name": name, "value": value} for name, value in record.headers or ()],
-                "topic": self._tools.topic,
-                "partition": self.journal.partition,
-                "offset": record.offset,
-                "stage": poison.stage,
-                "reason": str(poison),
-                "lineage": self.journal.lineage,
-                "sequence": self.journal.sequence,
-                "at": record.arrival,
-            }
-        )
-        verdict = None
-        if event_id:
-            rejected = Record()
-            rejected.decision, rejected.reason = decision, str(poison)
-            verdict = Produced("verdicts", record.key, self._verdict_value(event_id, rejected, "", ""))
-        return Step("rejected", poison.reason, journal, verdict, others=(Produced("dead-letters", record.key, letter),))
+        letter = self._replies.dead_letter(record, poison)
+        verdict = self._replies.refusal(event_id, record.key, str(poison)) if event_id else None
+        return Step("rejected", poison.reason, journal, verdict, others=(letter,))
 
     # -- records -------------------------------------------------------------------------------------------------
 
@@ -386,65 +341,6 @@ class Partition:
                 record.delivered_body = _most_delivered(judgement)
         if record is not None:
             self.merge.bind_delivered(capture, number)
-
-    def _verdict(self, event: Event, record: Record | None, digest: str, message: str) -> Produced:
-        value = self._verdict_value(event["event_id"], record, digest, message)
-        return Produced("verdicts", event["conversation"].encode(), value)
-
-    def _verdict_value(self, event_id: str, record: Record | None, digest: str, message: str) -> bytes:
-        if record is None:
-            said = _PLAIN_VERDICT
-        else:
-            said = b"".join(
-                (
-                    _DECISION_BYTE[record.decision],
-                    text(record.reason),
-                    optional_text(record.delivered_body),
-                    texts(record.blocked()),
-                    texts(record.rules),
-                )
-            )
-        journal = self.journal
-        return b"".join(
-            (
-                self._verdict_wire,
-                text(event_id),
-                said,
-                _digest(digest),
-                text(message),
-                self._place,
-                long(journal.sequence),
-            )
-        )
-
-    def _findings(
-        self, notes: Iterable[FindingNote], event_id: str, conversation: str, at: int
-    ) -> tuple[Produced, ...]:
-        journal = self.journal
-        where = f"{journal.lineage}/{journal.partition}/{journal.sequence}"
-        return tuple(
-            Produced(
-                "findings",
-                note.person.encode(),
-                self._tools.findings.encode(
-                    {
-                        "finding_id": f"{where}/{number}",
-                        "rule": note.rule,
-                        "severity": note.severity,
-                        "person": note.person,
-                        "event_id": event_id,
-                        "conversation": conversation,
-                        "spans": [{"start": span.start, "end": span.end} for span in note.spans],
-                        "detail": note.detail,
-                        "lineage": journal.lineage,
-                        "partition": journal.partition,
-                        "sequence": journal.sequence,
-                        "found_at": at,
-                    }
-                ),
-            )
-            for number, note in enumerate(notes)
-        )
 
     # -- folding -------------------------------------------------------------------------------------------------
 
@@ -513,14 +409,6 @@ def _judgement_of(entry: Mapping[str, Any]) -> Judgement:
     return Judgement(entry["decision"], entry["reason"], tuple(entry["rules"]), outcomes)
 
 
-_PLAIN_VERDICT: Final = _DECISION_BYTE["ok"] + text("") + optional_text(None) + texts(()) + texts(())
-
-
-@lru_cache(maxsize=64)
-def _digest(policy: str) -> bytes:
-    return text(policy)
-
-
 def _union(one: tuple[str, ...], other: Iterable[str]) -> tuple[str, ...]:
     more = [name for name in other if name not in one]
     return (*one, *more) if more else one
@@ -545,35 +433,3 @@ def _blocked_but_delivered(event: Event, outcomes: Mapping[str, Outcome]) -> tup
         for recipient in dict.fromkeys(event["recipients"])
         if recipient in outcomes and outcomes[recipient].decision == "blocked"
     )
-
-
-def _check_ids(event: Event, limit: int) -> None:
-    """Only called for events that are longer than one id may be."""
-    single = (
-        event["event_id"],
-        event["conversation"],
-        event["sender"],
-        event["sender_resource"],
-        event["origin_id"],
-        event["recipient_resource"],
-        event["cluster"],
-        event["refers_to"],
-        event["thread"],
-    )
-    stanzas = event["stanza_ids"]
-    for value in (*single, *stanzas.keys(), *stanzas.values(), *event["recipients"]):
-        if value is not None and len(value) * 4 > limit and len(value.encode()) > limit:
-            event_id = event["event_id"] if len(event["event_id"].encode()) <= limit else ""
-            raise Poison("limits", "id_too_long", f"{len(value.encode())} bytes, at most {limit}", event_id=event_id)
-
-
-def _peek_event_id(value: bytes | None, limit: int) -> str:
-    """The event_id of an event that cannot be taken, where its first field can still be read; else ''."""
-    if not value or value[0]:
-        return ""
-    try:
-        length, start = read_long(value[:15], 5)
-        raw = value[start : start + length]
-        return raw.decode() if 0 < length <= limit and len(raw) == length else ""
-    except (IndexError, UnicodeDecodeError):
-        return ""

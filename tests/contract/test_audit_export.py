@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -113,7 +114,7 @@ def test_the_journal_in_its_order(archive: SmallArchive) -> None:
     places = [(one["lineage"], one["partition"], one["sequence"]) for one in journal]
     assert places == sorted(places)
     assert len(places) == len(archive.steps)
-    for before, after in zip(journal, journal[1:], strict=False):
+    for before, after in pairwise(journal):
         if before["partition"] == after["partition"]:
             assert after["previous_hash"] == before["hash"]
     assert base64.b64decode(next(one["raw"] for one in journal if one["status"] == "rejected")) == b"not avro"

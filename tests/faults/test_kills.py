@@ -38,11 +38,11 @@ def test_twenty_kills_at_random_moments(
         for slot in range(2):
             pipeline.start("transform", slot)
             pipeline.start("archive", slot)
-        with pipeline.feeding(captures, len(captures.records) / 100) as feeder:
+        with pipeline.feeding(captures, len(captures.records) / 80) as feeder:
             pipeline.follower.wait_for(1)
             kills = 0
             while kills < KILLS and feeder.is_alive():
-                time.sleep(chance.uniform(1.0, 6.0))
+                time.sleep(chance.uniform(1.0, 4.5))
                 kills += pipeline.kill(chance.choice(("transform", "transform", "archive")), chance.randrange(2))
         took = pipeline.drain(captures, DRAIN_S)
         print(f"seed {seed}: {kills} kills, drained {took:.1f} s after the last event")

@@ -342,7 +342,11 @@ class Follower(threading.Thread):
     def run(self) -> None:
         codec = RecordCodec(load_schema("journal"), open_schemas(self._settings.kafka).id_of("journal"))
         topic = topic_name(self._settings, "journal")
-        consumer = Consumer(consumer_config(self._settings, None, auto_offset_reset="error", fetch_wait_max_ms=100))
+        consumer = Consumer(
+            consumer_config(
+                self._settings, None, auto_offset_reset="error", fetch_wait_max_ms=100, error_cb=lambda _: None
+            )
+        )
         consumer.assign([TopicPartition(topic, number, 0) for number in range(self._settings.kafka.partitions)])
         try:
             while not self._ended.is_set():
