@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 import fastavro
 from clickhouse_connect.driver.client import Client
 
-from pipeline import codec
+from pipeline import codec, metrics
 from pipeline.archive import container
 from pipeline.archive.client import archive_databases, control_database, rows, translated
 from pipeline.archive.container import ACCEPTED, MERGED, JournalParts, Schemas, take_apart
@@ -272,11 +272,12 @@ class Sink:
     def _insert(self, insert: _Insert, token: str) -> None:
         name = f"{insert.database}.{insert.table}"
         block = b"".join(container.container(insert.writer, insert.schema_id, insert.datums))
-        with translated():
+        with translated(), metrics.SINK_SECONDS.labels(insert.table).time():
             self._client.raw_insert(
                 f"`{insert.database}`.`{insert.table}`", insert_block=block, fmt="Avro",
                 settings={**ONE_BLOCK, "insert_deduplication_token": f"{token}/{name}/{insert.schema}"},
             )  # fmt: skip
+        metrics.SINK_ROWS.labels(insert.table).inc(len(insert.datums))
 
 
 class _Head:

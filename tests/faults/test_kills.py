@@ -58,7 +58,7 @@ def test_zombies(kafka: Broker, clickhouse: Database, prefix: str, database: str
         for slot in range(2):
             pipeline.start("transform", slot)
             pipeline.start("archive", slot)
-        with pipeline.feeding(captures, len(captures.records) / 40) as feeder:
+        with pipeline.feeding(captures, len(captures.records) / 30) as feeder:
             pipeline.follower.wait_for(100)
             frozen = 0
             while feeder.is_alive() and frozen < 3:
@@ -87,7 +87,7 @@ def test_the_broker_dies(
         for slot in range(2):
             pipeline.start("transform", slot)
         pipeline.start("archive", 0)
-        with pipeline.feeding(captures, len(captures.records) / 40) as feeder:
+        with pipeline.feeding(captures, len(captures.records) / 30) as feeder:
             pipeline.follower.wait_for(100)
             for _ in range(2):
                 time.sleep(chance.uniform(2.0, 6.0))
