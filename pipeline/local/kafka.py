@@ -44,6 +44,7 @@ _DEFAULTS: Mapping[str, str | int] = {
     "auto.create.topics.enable": "false",
     "offsets.topic.num.partitions": 4,
     "offsets.topic.replication.factor": 1,
+    "offsets.retention.minutes": 5_256_000,  # as docs/architecture.md asks of every broker
     "transaction.state.log.num.partitions": 4,
     "transaction.state.log.replication.factor": 1,
     "transaction.state.log.min.isr": 1,
