@@ -168,6 +168,8 @@ def verify(
             typer.echo(f"not looked at: database {database}, which the settings do not name")
         if report.whole:
             typer.echo("whole")
+        for database in report.elsewhere:
+            typer.echo(f"not looked at: database {database}, which the journal names and the settings do not")
         terminal.print_fields({f"checked {table}": rows for table, rows in report.checked.items()})
     if not report.whole:
         raise typer.Exit(CHECK_FAILED)

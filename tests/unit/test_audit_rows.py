@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import codec
+from pipeline.audit.compare import difference
 from pipeline.audit.rows import (
     UNKNOWN_SYMBOL,
     JournalRow,
@@ -151,3 +152,25 @@ def test_a_container_that_breaks_off_is_noticed() -> None:
     for end in range(len(whole) - 20, len(whole)):
         with pytest.raises(Unavailable):
             contents(whole[:end])
+
+
+def test_rows_that_differ_only_in_how_they_are_encoded_are_the_same() -> None:
+    """A foreign producer may write a list in a block with its size; ClickHouse writes it without."""
+    schema = fastavro.parse_schema(
+        {
+            "type": "record",
+            "name": "R",
+            "fields": [
+                {"name": "texts", "type": {"type": "array", "items": "string"}},
+                {"name": "ids", "type": {"type": "map", "values": "string"}},
+            ],
+        }
+    )
+    sized = b"\x01\x04\x02a\x00" + b"\x00"
+    plain = b"\x02\x02a\x00" + b"\x00"
+    ((row, datum),) = decoded(plain, schema)
+    assert difference(row, datum, sized, schema) == ""
+    assert difference(row, datum, b"\x02\x02b\x00\x00", schema) == "texts"
+    twice = b"\x00" + b"\x04\x02k\x02v\x02k\x02v\x00"
+    ((row, datum),) = decoded(twice, schema)
+    assert difference(row, datum, b"\x00" + b"\x02\x02k\x02v\x00", schema) == "ids"

@@ -1,0 +1,201 @@
+"""`compliance process`: a file into an archive, begun again after errors, mends and kills. chDB is one engine a process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.jsonl import event_to_json
+from tests.support.captures import START, capture
+
+pytestmark = pytest.mark.clickhouse
+COMMAND = [sys.executable, "-m", "pipeline.cli"]
+SPOOLED = "inserting.avro"
+CRASH = """
+import os, sys
+from pipeline.archive.sink import Sink
+from pipeline.cli import main
+writes, stop = [0], int(sys.argv.pop(1))
+write = Sink.write
+def writing(self, cut):
+    if writes[0] == stop:
+        os.kill(os.getpid(), 9)
+    writes[0] += 1
+    return write(self, cut)
+Sink.write = writing
+main()
+"""
+"""The command, killed before its n-th insert: the plan stands on disk, some of its cuts are inserted."""
+
+
+def events(count: int, random: Random) -> list[bytes]:
+    """Lines of captures: messages, forks and retries of earlier ones, and ids that came with other bytes."""
+    made: list[dict[str, Any]] = []
+    for number in range(count):
+        at = START * 1000 + number * 1_000_000
+        what = random.random()
+        if made and what < 0.1:
+            made.append(random.choice(made))
+            continue
+        fields: dict[str, Any] = {"event_id": f"event-{number}", "captured_at": at}
+        if made and what < 0.4:
+            message = random.choice(made[-200:])
+            fields = {**message, **fields, "recipients": [f"p{random.randrange(20)}@beta.example"]}
+        else:
+            fields |= {"origin_id": f"o{number}", "sent_at": at, "body": f"message {number}",
+                       "conversation": f"room:{number % 7}"}  # fmt: skip
+        if what > 0.99 and made:
+            fields["event_id"] = random.choice(made)["event_id"]
+        made.append(capture(**fields))
+    return [orjson.dumps(event_to_json(one)) + b"\n" for one in made]
+
+
+def process(file: Path, into: Path, *more: str, status: int = 0) -> dict[str, Any]:
+    """Run the command; its summary."""
+    done = subprocess.run(
+        [*COMMAND, "process", str(file), "--into", str(into), "--json", *more], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status, done.stderr
+    if status:
+        return {"error": done.stderr}
+    return dict(orjson.loads(done.stdout))
+
+
+def archive(into: Path) -> dict[str, list[bytes]]:
+    """All that is exported, but for the lineage, which is random, and what is made from it."""
+    found = {}
+    for what in ("messages", "copies", "merges", "verdicts", "findings", "journal"):
+        done = subprocess.run([*COMMAND, "export", what, "--from", str(into)], capture_output=True, check=True)
+        rows = [orjson.loads(line) for line in done.stdout.splitlines()]
+        for row in rows:
+            for name in ("lineage", "hash", "previous_hash", "finding_id", "duplicate_of"):
+                row.pop(name, None)
+        found[what] = sorted(orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in rows)
+    return found
+
+
+def verify(into: Path) -> None:
+    done = subprocess.run([*COMMAND, "verify", "--from", str(into)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def write(file: Path, lines: Sequence[bytes]) -> Path:
+    file.write_bytes(b"".join(lines))
+    return file
+
+
+def test_a_file_and_then_again(tmp_path: Path, seed: int) -> None:
+    lines = events(300, Random(seed))
+    file, into = write(tmp_path / "events.jsonl", lines), tmp_path / "archive"
+    summary = process(file, into)
+    assert summary["events"] == 300 == summary["accepted"] + summary["merged"] + summary["rejected"]
+    first = archive(into)
+    assert len(first["journal"]) == len(first["verdicts"]) == 300
+    assert (len(first["messages"]), len(first["copies"])) == (summary["accepted"], summary["copies"])
+    again = process(file, into)
+    assert (again["events"], again["already"], again["copies"]) == (0, 300, 0)
+    assert archive(into) == first
+    verify(into)
+
+
+def test_a_bad_line_and_the_mended_file(tmp_path: Path, seed: int) -> None:
+    lines = events(60, Random(seed))
+    bad = orjson.dumps({**orjson.loads(lines[30]), "sent_at": "2024-01-01T00:00:00"}) + b"\n"
+    file, into = write(tmp_path / "events.jsonl", [*lines[:30], bad, *lines[31:]]), tmp_path / "archive"
+    error = process(file, into, status=2)["error"]
+    assert error.count("\n") == 1
+    for part in ("events.jsonl", "31", "sent_at", "without offset", "--from-line 31"):
+        assert part in error
+    assert len(archive(into)["journal"]) == 30
+    write(file, lines)
+    assert "leave out line 31" in process(file, into, "--from-line", "33", status=2)["error"]
+    assert process(file, into, "--from-line", "31")["events"] == 30
+    assert process(file, into, "--from-line", "31")["already"] == 30, "the same command again"
+    whole = tmp_path / "whole"
+    process(file, whole)
+    assert archive(into) == archive(whole)
+    assert process(file, into)["already"] == 60
+    verify(into)
+
+
+def test_from_line_does_not_leave_out_the_first(tmp_path: Path) -> None:
+    file = write(tmp_path / "events.jsonl", events(3, Random(1)))
+    assert "leave out line 1" in process(file, tmp_path / "archive", "--from-line", "2", status=2)["error"]
+
+
+def test_blank_lines_are_counted(tmp_path: Path) -> None:
+    one, two = events(2, Random(1))
+    file, into = write(tmp_path / "events.jsonl", [b"\n", one, b"\n", b"  \n", two]), tmp_path / "archive"
+    process(file, into)
+    journal = sorted((row["sequence"], row["offset"]) for row in map(orjson.loads, archive(into)["journal"]))
+    assert journal == [(0, 2), (1, 5)]
+    verify(into)
+
+
+def test_another_file_is_a_partition_of_its_own(tmp_path: Path) -> None:
+    into = tmp_path / "archive"
+    lines = events(40, Random(2))
+    process(write(tmp_path / "one.jsonl", lines[:20]), into)
+    process(write(tmp_path / "two.jsonl", lines[20:]), into)
+    journal = [orjson.loads(row) for row in archive(into)["journal"]]
+    assert sorted((row["partition"], row["sequence"]) for row in journal) == [(p, s) for p in (0, 1) for s in range(20)]
+    verify(into)
+
+
+def test_another_file_that_begins_alike_is_refused(tmp_path: Path) -> None:
+    into = tmp_path / "archive"
+    lines = events(20, Random(3))
+    process(write(tmp_path / "one.jsonl", lines), into)
+    before = archive(into)
+    other = write(tmp_path / "two.jsonl", [lines[0], *lines[2:]])
+    error = process(other, into, status=2)["error"]
+    assert "two.jsonl" in error
+    assert "line 2" in error
+    assert archive(into) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [0, 1, 2])
+def test_killed_between_the_plan_and_an_insert(tmp_path: Path, seed: int, stop: int) -> None:
+    file = write(tmp_path / "events.jsonl", events(200, Random(seed)))
+    into, whole = tmp_path / "archive", tmp_path / "whole"
+    arguments = [sys.executable, "-c", CRASH, str(stop), "process", str(file), "--into", str(into)]
+    assert subprocess.run(arguments, capture_output=True, check=False).returncode == -signal.SIGKILL
+    assert (into / SPOOLED).exists()
+    assert process(file, into)["already"] == 200
+    assert not (into / SPOOLED).exists()
+    process(file, whole)
+    assert archive(into) == archive(whole)
+    verify(into)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
+    random = Random(seed)
+    file = write(tmp_path / "events.jsonl", events(45_000, random))
+    into, whole = tmp_path / "archive", tmp_path / "whole"
+    began = time.monotonic()
+    process(file, whole)
+    longest = time.monotonic() - began
+    for _ in range(6):
+        running = subprocess.Popen(
+            [*COMMAND, "process", str(file), "--into", str(into), "--json"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            running.wait(random.uniform(0.3, 1.0) * longest)
+        except subprocess.TimeoutExpired:
+            running.kill()
+        running.wait()
+    process(file, into)
+    assert archive(into) == archive(whole)
+    verify(into)
