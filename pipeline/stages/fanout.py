@@ -148,7 +148,7 @@ class FanOut:
         )
         index = 0
         for database, recipients in parts:
-            keeper = self.keepers[database]
+            keeper = self.keepers.get(database) or Keeper(database)  # it may have left the settings since
             as_sent = _outcome_bytes(_AS_SENT) + text(database) + standing
             rests: dict[int, bytes] = {}
             for recipient in recipients:

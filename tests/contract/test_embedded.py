@@ -62,7 +62,10 @@ def events(count: int, random: Random) -> list[bytes]:
 def process(file: Path, into: Path, *more: str, status: int = 0) -> dict[str, Any]:
     """Run the command; its summary."""
     done = subprocess.run(
-        [*COMMAND, "process", str(file), "--into", str(into), "--json", *more], capture_output=True, text=True, check=False
+        [*COMMAND, "process", str(file), "--into", str(into), "--json", *more],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == status, done.stderr
     if status:

@@ -89,8 +89,8 @@ def test_the_broker_dies(
         pipeline.start("archive", 0)
         with pipeline.feeding(captures, len(captures.records) / 30) as feeder:
             pipeline.follower.wait_for(100)
-            for _ in range(2):
-                time.sleep(chance.uniform(2.0, 6.0))
+            for share in (chance.uniform(0.1, 0.4), chance.uniform(0.5, 0.9)):
+                feeder.wait_for(int(share * len(captures.records)))
                 assert feeder.is_alive()
                 broker.kill()
                 time.sleep(chance.uniform(0.0, 2.0))

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.properties.test_merging import KEEPERS
 from tests.support.captures import START, Bench, everything, refold
 from tests.support.streams import Move, long_stream, streams
-from tests.properties.test_merging import KEEPERS
 
 
 def go_on(bench: Bench, moves: list[Move], first: int) -> list[Any]:
     return [
-        everything(bench.partition.process(move.ingest(first + number), move.policy)) for number, move in enumerate(moves)
+        everything(bench.partition.process(move.ingest(first + number), move.policy))
+        for number, move in enumerate(moves)
     ]
 
 

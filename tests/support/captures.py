@@ -1,9 +1,9 @@
 """Captures, and a bench that takes them through the core one by one and decodes all that comes out.
 
-    bench = Bench()
-    first = bench.take(capture(origin_id="o1", recipients=["bob@beta.example"]))
-    second = bench.take(capture(origin_id="o1", recipients=["carol@beta.example"]), at=60)
-    second.status, second.rule, second.recipients       # "merged", "origin_id", ["carol@beta.example"]
+bench = Bench()
+first = bench.take(capture(origin_id="o1", recipients=["bob@beta.example"]))
+second = bench.take(capture(origin_id="o1", recipients=["carol@beta.example"]), at=60)
+second.status, second.rule, second.recipients       # "merged", "origin_id", ["carol@beta.example"]
 """
 
 from __future__ import annotations
@@ -241,7 +241,15 @@ def decoded(step: Step) -> Took:
 
 def everything(step: Step) -> tuple[Any, ...]:
     """All bytes that a step gives, to be compared."""
-    return (step.status, step.rule, step.journal, step.verdict, step.copies.count, list(step.copies.records), step.others)
+    return (
+        step.status,
+        step.rule,
+        step.journal,
+        step.verdict,
+        step.copies.count,
+        list(step.copies.records),
+        step.others,
+    )
 
 
 def database(name: str, *domains: str, inbound: bool = False, only: Sequence[str] = ()) -> Database:

@@ -73,7 +73,9 @@ class Naive:
         self.sequence = -1
         self.now = 0
 
-    def take(self, event: Fields, value: bytes, arrival: int, blocks: frozenset[str], rewrites: dict[str, str]) -> Answer:
+    def take(
+        self, event: Fields, value: bytes, arrival: int, blocks: frozenset[str], rewrites: dict[str, str]
+    ) -> Answer:
         """Take a capture under a policy that blocks some recipients and puts something behind others' text."""
         self.sequence += 1
         self.now = max(self.now, arrival)
@@ -143,11 +145,15 @@ class Naive:
         others = [one for one in self.messages if one is not message and one.content == message.content]
         message.ids |= {an_id for an_id in ids_of(event) if not any(an_id in one.ids for one in others)}
 
-    def _reach(self, message: Message, event: Fields, new: list[str], blocks: frozenset[str], rewrites: dict[str, str]) -> None:
+    def _reach(
+        self, message: Message, event: Fields, new: list[str], blocks: frozenset[str], rewrites: dict[str, str]
+    ) -> None:
         message.reached += new
         message.blocked += [recipient for recipient in new if recipient in blocks]
         message.texts |= {
-            event["body"] + rewrites[recipient] for recipient in new if recipient in rewrites and recipient not in blocks
+            event["body"] + rewrites[recipient]
+            for recipient in new
+            if recipient in rewrites and recipient not in blocks
         }
         message.delivered |= {(text, an_id) for text in message.texts for an_id in ids_of(event)}
 

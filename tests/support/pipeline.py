@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import logging
 import os
 import subprocess
 import sys
@@ -49,6 +50,8 @@ from tests.support.truth import EXPORTS, Archive, Ingested, Row, faults, journal
 
 ROOT = Path(__file__).parents[2]
 KILLED = -9
+LATE_S = 0.5
+logging.getLogger("librdkafka").setLevel(logging.CRITICAL)  # hundreds of lines for each broker that is killed
 Name = tuple[str, int]
 """Of a worker: its stage and its slot."""
 
@@ -292,23 +295,25 @@ class Feeder(threading.Thread):
                 "partitioner": "murmur2_random",
                 "delivery.timeout.ms": 300_000,
                 "linger.ms": 5,
+                "queue.buffering.max.messages": 500,  # while the broker is away the events wait, too
                 "log_level": 0,
             }
         )
 
     def run(self) -> None:
-        began = time.monotonic()
+        due = time.monotonic()
         for key, value in self._records:
-            while (ahead := self.sent / self._rate - (time.monotonic() - began)) > 0 and not self._ended.is_set():
+            due = max(due + 1 / self._rate, time.monotonic() - LATE_S)  # what a dead broker held up is no burst later
+            while (ahead := due - time.monotonic()) > 0 and not self._ended.is_set():
                 self._producer.poll(min(ahead, 0.05))
-            if self._ended.is_set():
-                break
-            while True:
+            while not self._ended.is_set():
                 try:
                     self._producer.produce(self._topic, value, key, on_delivery=self._delivered)
                     break
                 except BufferError:
                     self._producer.poll(0.05)
+            if self._ended.is_set():
+                break
             self.sent += 1
         if left := self._producer.flush(0.0 if self._ended.is_set() else 300.0):
             self.failed.append(f"{left} left")

@@ -121,7 +121,15 @@ class TestIds:
 
     @pytest.mark.parametrize(
         "field",
-        [{"name": "b"}, {"display_name": "B"}, {"media_type": "x"}, {"size": 4}, {"sha256": "0"}, {"uri": "u"}, {"content": b"1"}],
+        [
+            {"name": "b"},
+            {"display_name": "B"},
+            {"media_type": "x"},
+            {"size": 4},
+            {"sha256": "0"},
+            {"uri": "u"},
+            {"content": b"1"},
+        ],
     )
     def test_attachments_are_content(self, bench: Bench, field: dict[str, object]) -> None:
         files = [attachment(), attachment(content=b"0")]
@@ -227,7 +235,11 @@ class TestDelivered:
         first = bench.take(capture(origin_id="o", stanza_ids={"a": "1"}))
         assert bench.take(capture(origin_id="o", body="hello!")).status == "accepted", "phase sent"
         assert bench.take(capture(origin_id="p", body="hello!", phase="delivered")).status == "accepted", "other id"
-        for ids in ({"origin_id": "o", "stanza_ids": {"b": "2"}}, {"stanza_ids": {"a": "1"}}, {"stanza_ids": {"b": "2"}}):
+        for ids in (
+            {"origin_id": "o", "stanza_ids": {"b": "2"}},
+            {"stanza_ids": {"a": "1"}},
+            {"stanza_ids": {"b": "2"}},
+        ):
             delivered = bench.take(capture(body="hello!", phase="delivered", captured_at=5, **ids))
             assert delivered.into == first.sequence, ids
 

@@ -128,7 +128,9 @@ class TestDatabases:
         bench.policy = SmallPolicy("q")
         second = bench.take(capture(origin_id="o", recipients=[BOB]))
         assert (second.journal["databases"], second.journal["new_databases"]) == (["alpha", "beta"], ["beta"])
-        assert [(copy["database"], copy["recipient"], copy["decision"], copy["delivered_body"]) for copy in second.copies] == [
+        assert [
+            (copy["database"], copy["recipient"], copy["decision"], copy["delivered_body"]) for copy in second.copies
+        ] == [
             ("alpha", BOB, "ok", None),
             ("beta", BOB, "ok", None),
             ("beta", ALICE, "blocked", None),

@@ -29,7 +29,11 @@ class TestMergedCaptures:
         bench.take(first, at=0)
         took = bench.take(second, at=60)
         journal = took.journal
-        assert (journal["event_id"], journal["into"], journal["into_event_id"]) == (second["event_id"], 0, first["event_id"])
+        assert (journal["event_id"], journal["into"], journal["into_event_id"]) == (
+            second["event_id"],
+            0,
+            first["event_id"],
+        )
         assert (journal["rule"], journal["arrival"]) == ("origin_id", bench.arrival)
         assert journal["new_recipients"] == [CAROL]
         assert journal["raw"] == encode(second)
@@ -100,7 +104,9 @@ class TestVerdicts:
         bench.take(capture(origin_id="o"))
         bench.policy = SmallPolicy("q", rewrites={BOB: "?", CAROL: "!"})
         took = bench.take(capture(origin_id="o", recipients=[BOB, CAROL, DAVE]))
-        assert [(copy["recipient"], copy["decision"], copy["delivered_body"], copy["rules"]) for copy in took.copies] == [
+        assert [
+            (copy["recipient"], copy["decision"], copy["delivered_body"], copy["rules"]) for copy in took.copies
+        ] == [
             (CAROL, "modified", "hello!", ["q-rule"]),
             (DAVE, "ok", None, []),
         ]
@@ -108,7 +114,13 @@ class TestVerdicts:
         assert took.verdict is not None
         assert (took.verdict["rules"], took.verdict["policy"]) == (["p-rule", "q-rule"], bench.policy.digest)
         assert took.journal["outcomes"] == [
-            {"recipients": [0], "decision": "modified", "delivered_body": "hello!", "rules": ["q-rule"], "reason": "q says so"}
+            {
+                "recipients": [0],
+                "decision": "modified",
+                "delivered_body": "hello!",
+                "rules": ["q-rule"],
+                "reason": "q says so",
+            }
         ]
 
     @pytest.mark.parametrize(
@@ -197,7 +209,13 @@ def test_a_gap_is_on_record_and_alarms() -> None:
     bench.take(capture())
     step = bench.partition.gap(9, bench.arrival)
     entry = JOURNAL.decode(step.journal)
-    assert (entry["status"], entry["raw"], entry["offset"], entry["skipped"], entry["sequence"]) == ("gap", b"", 9, 8, 1)
+    assert (entry["status"], entry["raw"], entry["offset"], entry["skipped"], entry["sequence"]) == (
+        "gap",
+        b"",
+        9,
+        8,
+        1,
+    )
     assert (step.verdict, step.copies.count) == (None, 0)
     assert [record.topic for record in step.others] == ["findings"]
     bench.offset = 9
