@@ -11,7 +11,7 @@ No length is believed: time and memory are bounded by the bytes that are there.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 Read = Callable[[bytes, int], tuple[Any, int]]
@@ -35,16 +35,6 @@ def compile_reader(schema: Any) -> Read:
         ValueError: the schema has a type that Avro has not.
     """
     return _compile(schema, {})
-
-
-def compile_parts(schema: Mapping[str, Any], parts: Sequence[Sequence[Mapping[str, Any]]]) -> list[Read]:
-    """Make a reader for each of the `parts` that a record's fields were cut into; it reads a dict of its fields.
-
-    Raises:
-        ValueError: the schema has a type that Avro has not.
-    """
-    named: dict[str, Read] = {}
-    return [_named({**schema, "fields": part}, named) for part in parts]
 
 
 def _compile(schema: Any, named: dict[str, Read]) -> Read:

@@ -14,7 +14,8 @@ from typing import Any, Final, cast
 
 import fastavro
 
-from pipeline.avro_reader import Read, compile_parts, compile_reader
+from pipeline.avro_reader import Read, compile_reader
+from pipeline.avro_straight import compile_event
 from pipeline.errors import Poison
 from pipeline.records import Capture, Event
 
@@ -167,18 +168,16 @@ class RecordCodec:
 
 
 class _EventReader:
-    """Reads events of one writer schema in three parts, so that the place of the recipients is known exactly."""
+    """Reads events of one writer schema; the place of the recipients comes with them."""
 
-    __slots__ = ("_after", "_before", "_defaults", "_recipients")
+    __slots__ = ("_defaults", "_read_event")
 
     def __init__(self, schema: AvroSchema, reader: AvroSchema) -> None:
         plain = cast("dict[str, Any]", fastavro.parse_schema(without_logical_types(schema)))
         names = [field["name"] for field in plain["fields"]]
         if "recipients" not in names:
             raise Poison("decode", "incompatible_schema", "the schema has no recipients")
-        at = names.index("recipients")
-        parts = plain["fields"][:at], plain["fields"][at : at + 1], plain["fields"][at + 1 :]
-        self._before, self._recipients, self._after = compile_parts(plain, parts)
+        self._read_event = compile_event(plain, "recipients")
         self._defaults: dict[str, Any] = {}
         for field in reader["fields"]:
             if field["name"] in names:
@@ -188,10 +187,11 @@ class _EventReader:
             self._defaults[field["name"]] = field["default"]
 
     def read(self, value: bytes, schema_id: int) -> Capture:
-        event, start = _read(self._before, value, WIRE_HEADER)
-        recipients, end = _read(self._recipients, value, start)
-        after, length = _read(self._after, value, end)
-        event |= recipients | after
+        try:
+            event, start, end, length = self._read_event(value, WIRE_HEADER)
+        except (ValueError, IndexError, RecursionError) as error:
+            why = "it ends too early" if isinstance(error, IndexError) else type(error).__name__
+            raise Poison("decode", "not_avro", str(error) if type(error) is ValueError else why) from None
         if length != len(value):
             raise Poison(
                 "decode",
