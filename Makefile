@@ -43,8 +43,23 @@ test: $(STAMP) ## all tests, on a real Kafka and ClickHouse where they can be ha
 test-fast: $(STAMP) ## the tests that need no server, in under a minute
 	@$(PYTEST) -q -n auto -m 'not kafka and not clickhouse and not slow and not faults' $(ARGS)
 
+COMPILED := build/compiled
+.PHONY: compiled
+compiled: $(COMPILED)/.stamp ## the package with its pure core as C extensions, in build/compiled (needs a C compiler)
+
+# Built from a copy: extensions beside the sources would go on running after the sources changed.
+$(COMPILED)/.stamp: $(STAMP) $(shell find pipeline schemas -name '*.py' -o -name '*.avsc')
+	@rm -rf build/source build/wheel $(COMPILED)
+	@mkdir -p build/source $(COMPILED)
+	@cp -r pipeline schemas pyproject.toml README.md LICENSE build/source
+	@cd build/source && HATCH_BUILD_HOOKS_ENABLE=true ../../$(BIN)/python -m hatchling build -t wheel -d ../wheel >../compile.log 2>&1 \
+		|| { tail -n 5 ../compile.log; echo "make compiled: needs a C compiler and Python's headers; all else runs without"; exit 1; }
+	@$(BIN)/python -m zipfile -e build/wheel/*.whl $(COMPILED)
+	@touch $@
+
 .PHONY: bench
 bench: $(STAMP) ## the benchmarks, one JSON object a line, all from the same run
+	@$(MAKE) --silent compiled >&2 || true
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: oracle

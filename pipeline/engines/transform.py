@@ -11,10 +11,11 @@ import gc
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final, Self
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipeline import metrics, topics
@@ -149,7 +150,10 @@ class Session:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """New partitions wait, paused, until their state is back."""
-        consumer.incremental_assign([TopicPartition(self._topic, one.partition, 0) for one in partitions])
+        # the lowest offset that is there: whatever is fetched before the pause was journaled, and is skipped
+        consumer.incremental_assign(
+            [TopicPartition(self._topic, one.partition, OFFSET_BEGINNING) for one in partitions]
+        )
         consumer.pause(partitions)
         for one in partitions:
             self._turn += 1
@@ -255,7 +259,7 @@ class Session:
         self._pending = [message for message in messages[taken:] if message.partition() in self._partitions]
         # 3. The heads say what is journaled: they, not the group's offsets, decide where a successor goes on.
         for number, state in touched.items():
-            outbox.send("heads", str(number).encode(), self._heads.encode(_asdict(state)), number)
+            outbox.send("heads", str(number).encode(), self._heads.encode(asdict(state.head)), number)
         # 4. All must be acknowledged first: else step 5 waits some 50 ms for what is in flight.
         outbox.flush(CALL_TIMEOUT_S)
         # 5. The group refuses a zombie's offsets, and with them its transaction. Not if they name neither member nor
@@ -314,7 +318,8 @@ class Session:
                 transaction_timeout_ms=self._settings.transform.transaction_timeout_ms,
                 queue_buffering_max_messages=500_000,
                 queue_buffering_max_kbytes=262_144,
-                linger_ms=5,
+                linger_ms=200,  # nothing waits for it: each transaction is flushed
+                batch_num_messages=100_000,
                 error_cb=self._on_error,
             )
         )
@@ -334,11 +339,6 @@ def _ingest(message: Message) -> Ingest:
     offset, timestamp = message.offset(), message.timestamp()[1]
     key, value = message.key(), message.value()
     return Ingest(offset, timestamp, key, value, message.headers())  # type: ignore[arg-type]
-
-
-def _asdict(state: Partition) -> dict[str, object]:
-    head = state.head
-    return {name: getattr(head, name) for name in head.__slots__}
 
 
 def _session_error(error: KafkaException) -> ComplianceError:

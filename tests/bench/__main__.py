@@ -24,6 +24,7 @@ from pipeline.local import kafka
 from pipeline.local.kafka import LocalKafka
 from tests.bench import latency, memory, peers, sink, transform
 from tests.bench.load import Input, log_as_captures, make_input
+from tests.bench.worker import is_compiled
 
 NAMES = ("transform", "peers", "latency", "sink", "memory")
 RATES = (200, 2_000, 10_000)
@@ -111,17 +112,24 @@ class Bench:
     def _side_by_side(self, wanted: Sequence[str], at: str, made: Input) -> Iterator[Line]:
         """Ours and the peers by turns, so that a noisy minute meets both."""
 
-        def ours(processes: int) -> Iterator[Line]:
-            return self._try(f"transform in {processes}",
-                             lambda: [transform.bench(at, self._folder, made, processes, self._prefix())])  # fmt: skip
+        def ours(processes: int, *, compiled: bool) -> Iterator[Line]:
+            def measure() -> list[Line]:
+                return [transform.bench(at, self._folder, made, processes, self._prefix(), compiled=compiled)]
 
+            return self._try(f"transform in {processes}", measure)
+
+        fast = is_compiled()
+        if "transform" in wanted and not fast:
+            yield {"skipped": "compiled", "why": "make compiled has not been run, or there is no C compiler"}
         for _ in range(self._rounds):
             if "transform" in wanted:
-                yield from ours(1)
+                yield from ours(1, compiled=fast)
             if "peers" in wanted:
                 yield from self._peer("kafka-streams", lambda: peers.kafka_streams(at, self._folder, made), at, made)
         if "transform" in wanted:
-            yield from ours(2)
+            yield from ours(2, compiled=fast)
+            if fast:
+                yield from ours(1, compiled=False)
         if "peers" in wanted:
             yield from self._peer("quix-streams", lambda: peers.quix(at, self._folder, made), at, made)
 

@@ -18,8 +18,8 @@ from pipeline.engines.assemble import codec
 from pipeline.kafka_clients import consumer_config, topic_name
 from pipeline.registry import FixedSchemas
 from pipeline.settings import Settings
-from tests.bench.load import PARTITIONS, Input, drop_topics, make_topics, produce
-from tests.bench.worker import Worker
+from tests.bench.load import PARTITIONS, ROOT, Input, drop_topics, make_topics, produce
+from tests.bench.worker import COMPILED, Worker
 
 SAMPLE_S = 0.05
 SCRAPE_EVERY = 20
@@ -35,11 +35,14 @@ class Step(NamedTuple):
     events: int
 
 
-def bench(bootstrap: str, folder: Path, made: Input, processes: int, prefix: str) -> dict[str, Any]:
+def bench(bootstrap: str, folder: Path, made: Input, processes: int, prefix: str, *, compiled: bool) -> dict[str, Any]:
     settings = make_topics(bootstrap, prefix)
     events = produce(settings, made)
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(settings, slot, folder)) for slot in range(processes)]
+        workers = [
+            stack.enter_context(Worker(settings, slot, folder, COMPILED if compiled else ROOT))
+            for slot in range(processes)
+        ]
         scraped = _follow(workers, events)
         peaks = [worker.peak_mb() for worker in workers]
     steps = _heads(settings, events)
@@ -57,6 +60,7 @@ def bench(bootstrap: str, folder: Path, made: Input, processes: int, prefix: str
     seconds, measured = ended - began, events - before
     return {
         "transform": processes,
+        "compiled": compiled,
         "events": events,
         "events_per_s": round(measured / seconds),
         "copies_per_s": round(copies / events * measured / seconds),

@@ -22,10 +22,19 @@ READY_S = 60.0
 TICK = os.sysconf("SC_CLK_TCK")
 
 
+COMPILED = ROOT / "build" / "compiled"
+
+
+def is_compiled() -> bool:
+    """Whether `make compiled` has been run (`make bench` does)."""
+    return (COMPILED / ".stamp").exists()
+
+
 class Worker:
     """`compliance run transform` with metrics on; a context manager that ends it."""
 
-    def __init__(self, settings: Settings, slot: int, folder: Path) -> None:
+    def __init__(self, settings: Settings, slot: int, folder: Path, home: Path | None = None) -> None:
+        """`home`: where the package lies: the checkout, or where `make compiled` put it; left out: the compiled one, if any."""
         self._port = free_port()
         self._samples: list[tuple[float, float]] = []
         kafka = settings.kafka
@@ -42,7 +51,7 @@ class Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.cli", "run", "transform"],
                 env={**os.environ, **environment},
-                cwd=ROOT,
+                cwd=home or (COMPILED if is_compiled() else ROOT),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -51,5 +51,5 @@ def wait_at(point: str) -> None:
 
 
 if __name__ == "__main__":
-    engine.Producer = HeldProducer  # type: ignore[misc]
+    vars(engine)["Producer"] = HeldProducer
     sys.exit(main())
