@@ -76,7 +76,8 @@ def _peek_event_id(value: bytes | None, limit: int) -> str:
         return ""
     try:
         length, start = read_long(value[:15], WIRE_HEADER)
-        raw = value[start : start + length]
-        return raw.decode() if 0 < length <= limit and len(raw) == length else ""
+        if not 0 < length <= min(limit, len(value) - start):
+            return ""
+        return value[start : start + length].decode()
     except (IndexError, UnicodeDecodeError):
         return ""

@@ -7,7 +7,7 @@ from typing import Final
 _M: Final = 0x5BD1E995
 _MASK: Final = 0xFFFFFFFF
 _SEED: Final = 0x9747B28C
-CACHED: Final = 100_000
+MOST_KNOWN: Final = 100_000
 
 
 def murmur2(key: bytes) -> int:
@@ -29,10 +29,11 @@ class Partitioner:
 
     Args:
         partitions: of the ingest topic; 0: all in one (a file).
+        most_known: conversations in its memory, which is emptied when full.
     """
 
-    def __init__(self, partitions: int) -> None:
-        self._partitions = partitions
+    def __init__(self, partitions: int, most_known: int = MOST_KNOWN) -> None:
+        self._partitions, self._most_known = partitions, most_known
         self._known: dict[str, int] = {}
 
     def partition(self, conversation: str) -> int:
@@ -41,7 +42,7 @@ class Partitioner:
             return -1
         known = self._known.get(conversation)
         if known is None:
-            if len(self._known) >= CACHED:
+            if len(self._known) >= self._most_known:
                 self._known.clear()
             known = self._known[conversation] = (murmur2(conversation.encode()) & 0x7FFFFFFF) % self._partitions
         return known

@@ -6,7 +6,6 @@ import random
 
 import pytest
 
-from pipeline.stages import partitioner
 from pipeline.stages.partitioner import Partitioner, murmur2
 
 
@@ -43,9 +42,8 @@ def test_a_file_has_nothing_to_choose() -> None:
     assert Partitioner(0).partition("room:one") == -1
 
 
-def test_its_memory_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partitioner, "CACHED", 3)
-    remembering = Partitioner(16)
+def test_its_memory_is_bounded_and_changes_nothing() -> None:
+    remembering = Partitioner(16, most_known=3)
     for _ in range(2):
         for number in range(10):
             assert remembering.partition(f"room:{number}") == Partitioner(16).partition(f"room:{number}")

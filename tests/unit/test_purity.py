@@ -25,6 +25,8 @@ ATTRIBUTES_NOT = {
     "argv", "environ", "getenv", "modules", "now", "path", "read_bytes", "read_text", "stderr", "stdin", "stdout", "today", "utcnow",
 }  # fmt: skip
 CALLS_NOT = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}
+# As dataclasses do: a function made from a schema, of literals and numbers.
+MAY = {"pipeline/avro_straight.py": {"calls exec", "calls compile"}}
 
 
 def files_of_the_core() -> list[Path]:
@@ -106,7 +108,8 @@ def _module_files(module: str) -> list[Path]:
 
 @pytest.mark.parametrize("file", files_of_the_core(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_the_core_does_no_io(file: Path) -> None:
-    assert impurities(file.read_text()) == []
+    may = MAY.get(str(file.relative_to(ROOT)), set())
+    assert [found for found in impurities(file.read_text()) if found.partition(": ")[2] not in may] == []
 
 
 @pytest.mark.parametrize(
