@@ -58,6 +58,8 @@ def run_transform(
     Raises:
         Misconfigured: topics, settings or the slot are not as they must be.
     """
+    if policy is None and settings.policy.file is not None:
+        raise Misconfigured("policy.file: policies are not built yet, and nothing is judged by one that is not")
     health = health or Health()
     fenced = 0
     gc.collect()
