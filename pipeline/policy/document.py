@@ -1,0 +1,202 @@
+"""Read a policy file: YAML to a checked Document. Whatever is wrong is said with line, column and what to do.
+
+YAML without its traps: no aliases (a small file cannot become a large one), no tags, no key twice, and of its words for
+values only null, true, false and decimal numbers: `no` is a word, and 9:30 is not 570.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Final, NamedTuple
+
+import yaml
+from pydantic import ValidationError
+
+from pipeline.errors import BadInput
+from pipeline.policy.model import Document
+
+MOST_BYTES: Final = 8 * 1024 * 1024
+MOST_DEPTH: Final = 40
+MOST_FAULTS: Final = 50
+Path = tuple[str | int, ...]
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong with a policy file; line and column count from 1."""
+
+    line: int
+    column: int
+    message: str
+
+
+class BadPolicy(BadInput):
+    """A policy file cannot come into force; its text has a line for each fault."""
+
+    def __init__(self, source: str, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(sorted(faults))[:MOST_FAULTS]
+        super().__init__("\n".join(f"{source}:{one.line}:{one.column}: {one.message}" for one in self.faults))
+
+
+class _Refused(Exception):
+    def __init__(self, mark: Any, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault(mark.line + 1, mark.column + 1, message)
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own way; none is inherited
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _Refused(event.start_mark, "no aliases (*name): write it out")
+        if self._depth >= MOST_DEPTH:
+            raise _Refused(event.start_mark, "nested too deep")
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+    _depth = 0
+
+
+_YAML: Final = "tag:yaml.org,2002:"
+_DIGITS: Final = list("-+0123456789")
+_SCALARS: Final[Mapping[str, tuple[str, list[str]]]] = {
+    "null": (r"^(?:~|null|)$", ["~", "n", ""]),
+    "bool": (r"^(?:true|false)$", ["t", "f"]),
+    "int": (r"^[-+]?(?:0|[1-9][0-9]{0,17})$", _DIGITS),
+    "float": (r"^[-+]?[0-9]{1,18}\.[0-9]{1,18}$", _DIGITS),
+    "str": (r"$.^", []),
+}
+for _name, (_pattern, _first) in _SCALARS.items():
+    _Loader.add_implicit_resolver(_YAML + _name, re.compile(_pattern), _first)
+
+
+def read(text: str, source: str = "policy") -> Document:
+    """The document in a policy file's text.
+
+    Args:
+        text: of the file.
+        source: its name, for the errors.
+
+    Raises:
+        BadPolicy: it cannot come into force.
+    """
+    if len(text) > MOST_BYTES:
+        raise BadPolicy(source, [Fault(1, 1, f"{len(text):,} characters, at most {MOST_BYTES:,}")])
+    marks: dict[Path, yaml.Mark] = {}
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        if root is None:
+            raise BadPolicy(source, [Fault(1, 1, "the file is empty; the least is `version: 1`")])
+        found = Document.model_validate(_plain(loader, root, (), marks))
+    except _Refused as error:
+        raise BadPolicy(source, [error.fault]) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise BadPolicy(source, [Fault(*place, f"not YAML: {error.problem or error.context}")]) from None
+    except yaml.YAMLError as error:
+        raise BadPolicy(source, [Fault(1, 1, f"not YAML: {error}")]) from None
+    except ValidationError as error:
+        raise BadPolicy(source, [_fault(one, marks) for one in error.errors(include_url=False)]) from None
+    if wrong := list(_contradictions(found, marks)):
+        raise BadPolicy(source, wrong)
+    return found
+
+
+def _plain(loader: _Loader, node: yaml.Node, path: Path, marks: dict[Path, yaml.Mark]) -> Any:
+    """Plain data of a node; where each part of it stands is put into `marks`."""
+    marks.setdefault(path, node.start_mark)
+    if node.tag.removeprefix(_YAML) not in (*_SCALARS, "map", "seq"):
+        raise _Refused(node.start_mark, f"no tags: {node.tag}")
+    if isinstance(node, yaml.MappingNode):
+        made: dict[str, Any] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _Refused(key.start_mark, "a key is one word")
+            if key.value in made:
+                raise _Refused(key.start_mark, f"the key {key.value!r} stands twice: keep one")
+            if not isinstance(value, yaml.ScalarNode):
+                marks[*path, key.value] = key.start_mark
+            made[key.value] = _plain(loader, value, (*path, key.value), marks)
+        return made
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(loader, one, (*path, number), marks) for number, one in enumerate(node.value)]
+    try:
+        return loader.construct_object(node)
+    except (ValueError, yaml.YAMLError) as error:
+        raise _Refused(node.start_mark, f"not a value: {error}") from None
+
+
+def _fault(error: Any, marks: Mapping[Path, yaml.Mark]) -> Fault:
+    """A fault as pydantic tells it, at the nearest place that stands in the file."""
+    path: Path = tuple(error["loc"])
+    known = path
+    while known not in marks:
+        known = known[:-1]
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = f"unknown key {path[-1]!r}: leave it out or mend its spelling"
+    elif error["type"] == "missing":
+        message = f"{path[-1]!r} is missing" if isinstance(path[-1], str) else f"number {path[-1] + 1} is missing"
+    where = ".".join(map(str, path))
+    mark = marks[known]
+    return Fault(mark.line + 1, mark.column + 1, f"{where}: {message}" if where else message)
+
+
+# -- what only the whole shows ---------------------------------------------------------------------------------------
+
+
+def _contradictions(document: Document, marks: Mapping[Path, yaml.Mark]) -> Iterator[Fault]:
+    def at(path: Path, message: str) -> Fault:
+        while path not in marks:
+            path = path[:-1]
+        return Fault(marks[path].line + 1, marks[path].column + 1, message)
+
+    first: dict[str, int] = {}
+    for number, wall in enumerate(document.walls):
+        if wall.id in first:
+            yield at(("walls", number, "id"), f"the id {wall.id!r} is taken: each rule has one of its own")
+        first.setdefault(wall.id, number)
+    for path, name in _named_groups(document):
+        if name not in document.groups:
+            near = _near(name, document.groups)
+            yield at(path, f"there is no group {name!r}{near}: add it under `groups`, or write an address with @")
+    inner = {
+        name: [member.who for member in members if "@" not in member.who] for name, members in document.groups.items()
+    }
+    try:
+        TopologicalSorter(inner).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+        yield at(("groups", circle[0]), f"groups within each other, {' > '.join(circle)}: take one out")
+
+
+def _named_groups(document: Document) -> Iterator[tuple[Path, str]]:
+    """Every place where a group is named."""
+    for name, members in document.groups.items():
+        for number, member in enumerate(members):
+            if "@" not in member.who:
+                yield ("groups", name, number), member.who
+    for number, wall in enumerate(document.walls):
+        sides: list[tuple[Path, tuple[str, ...]]] = [
+            (("from",), wall.source or ()),
+            (("to",), wall.target or ()),
+            (("except", "people"), wall.exceptions.people),
+            (("except", "chaperones"), wall.exceptions.chaperones),
+        ]
+        sides += [(("between", place), side) for place, side in enumerate(wall.between or ())]
+        for path, side in sides:
+            yield from ((("walls", number, *path), who) for who in side if "@" not in who)
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, known, 1)
+    return f" (is it {close[0]!r}?)" if close else ""

@@ -1,0 +1,88 @@
+"""Ethical walls: which of an event's recipients are on the other side of one from its sender.
+
+A wall stands between sides; a side is a group, a pattern, a person, or several. It is asked at the time at which the
+event was sent, of every event and of each recipient: what is blocked for some may reach others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pipeline.policy.groups import Groups
+from pipeline.policy.model import Wall
+from pipeline.records import Event
+
+
+class Door(NamedTuple):
+    """One direction of a wall; sides are numbers of groups."""
+
+    wall: Wall
+    source: int
+    target: int
+    free: int
+    chaperones: int
+    kinds: frozenset[str]
+    conversation_types: frozenset[str]
+
+
+class Walls:
+    """The walls of a policy.
+
+    Args:
+        walls: in the order of the file: of several that stand, the first is named first.
+    """
+
+    def __init__(self, walls: Sequence[Wall]) -> None:
+        self.selectors: list[tuple[str, ...]] = []
+        """For Groups, whose first numbers they take."""
+        self._doors: list[Door] = []
+        for wall in walls:
+            free, chaperones = self._select(wall.exceptions.people), self._select(wall.exceptions.chaperones)
+            kinds = frozenset(wall.kinds or ())
+            types = frozenset(wall.conversation_types or ())
+            for source, target in wall.directions:
+                self._doors.append(
+                    Door(wall, self._select(source), self._select(target), free, chaperones, kinds, types)
+                )
+        self._of_source: dict[frozenset[int], tuple[Door, ...]] = {}
+
+    def _select(self, side: tuple[str, ...]) -> int:
+        self.selectors.append(side)
+        return len(self.selectors) - 1
+
+    def between(self, event: Event, recipients: Iterable[str], groups: Groups) -> list[tuple[int, tuple[Wall, ...]]]:
+        """Places in `recipients` whom the event must not reach, each with the walls that stand before them.
+
+        `recipients` are those asked about; a chaperone counts wherever the event itself names them.
+        """
+        if not self._doors:
+            return []
+        time = event["sent_at"]
+        source = groups.of(event["sender"]).at(time)
+        doors = self._of_source.get(source)
+        if doors is None:
+            doors = self._of_source[source] = tuple(
+                [door for door in self._doors if door.source in source and door.free not in source]
+            )
+        if not doors:
+            return []
+        doors = tuple([door for door in doors if _stands(door, event)])
+        if doors and any(self.selectors[door.chaperones] for door in doors):
+            present = set(source).union(*[groups.of(one).at(time) for one in event["recipients"]])
+            doors = tuple([door for door in doors if door.chaperones not in present])
+        found = []
+        if doors:
+            for place, recipient in enumerate(recipients):
+                if recipient == event["sender"]:
+                    continue  # their own other devices
+                target = groups.of(recipient).at(time)
+                if hit := [door.wall for door in doors if door.target in target and door.free not in target]:
+                    found.append((place, tuple(dict.fromkeys(hit))))
+        return found
+
+
+def _stands(door: Door, event: Event) -> bool:
+    return (not door.kinds or event["kind"] in door.kinds) and (
+        not door.conversation_types or event["conversation_type"] in door.conversation_types
+    )

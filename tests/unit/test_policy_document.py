@@ -1,0 +1,110 @@
+"""A policy file that is broken in any way is refused with line, column and what to do."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.policy.document import BadPolicy, read
+
+WHOLE = """\
+version: 1
+name: a bank
+groups:
+  research: [ann@bank.example, {who: bob@bank.example, since: 2025-01-01, until: 2026-01-01T12:00:00+01:00}]
+  sales: ["*@sales.bank.example", traders]
+  traders: [cy@bank.example]
+walls:
+  - id: research-sales
+    owner: chief@bank.example
+    reason: no
+    between: [research, [sales, dee@bank.example]]
+    except: {people: counsel@bank.example, chaperones: [lou@bank.example]}
+  - id: no-presence
+    from: traders
+    to: "*@other.example"
+    kinds: presence
+"""
+
+
+def test_a_whole_one() -> None:
+    found = read(WHOLE)
+    assert found.walls[0].directions == (
+        (("research",), ("sales", "dee@bank.example")),
+        (("sales", "dee@bank.example"), ("research",)),
+    )
+    assert found.walls[0].reason == "no"
+    assert found.walls[0].exceptions.people == ("counsel@bank.example",)
+    assert found.walls[1].directions == ((("traders",), ("*@other.example",)),)
+    assert found.walls[1].kinds == ("presence",)
+    assert [str(one.since) for one in found.groups["research"]] == ["None", "2025-01-01 00:00:00+00:00"]
+
+
+BROKEN = [
+    ("", 1, 1, "empty"),
+    ("# only this", 1, 1, "empty"),
+    ("- 1", 1, 1, "dictionary"),
+    ("version: 2", 1, 10, "version"),
+    ("name: x", 1, 1, "'version' is missing"),
+    ("version: 1\nversion: 1", 2, 1, "twice"),
+    ("version: 1\n\tname: x", 2, 1, "not YAML"),
+    ("version: 1\nname: 'x", 2, 9, "not YAML"),
+    ("version: 1\nname: [x", 2, 9, "not YAML"),
+    ("version: 1\nnames: x", 2, 8, "unknown key 'names'"),
+    ("version: 1\nname: &a x\ngroups: *a", 3, 9, "no aliases"),
+    ("version: !!python/object/apply:os.system [ls]", 1, 10, "no tags"),
+    ("version: !mine 1", 1, 10, "no tags"),
+    ("version: 1\n? [a, b]\n: 1", 2, 3, "one word"),
+    ("[" * 2_000, 1, 41, "nested too deep"),
+    ("{a: " * 2_000, 1, 158, "nested too deep"),
+    ("version: 1\ngroups: [a]", 2, 1, "groups"),
+    ("version: 1\ngroups:\n  a b: [x@y]", 3, 3, "groups.a b"),
+    ("version: 1\ngroups:\n  a: [x y]", 3, 7, "write an address"),
+    ("version: 1\ngroups:\n  a: ['*@*']", 3, 7, "at most one *"),
+    ("version: 1\ngroups:\n  a: ['b*']", 3, 7, "it has an @"),
+    ("version: 1\ngroups:\n  a: [b]", 3, 7, "no group 'b'"),
+    ("version: 1\ngroups:\n  staff: [x@y]\n  a: [staf]", 4, 7, "is it 'staff'?"),
+    ("version: 1\ngroups:\n  a: [b]\n  b: [c]\n  c: [a]", 3, 3, "within each other"),
+    ("version: 1\ngroups:\n  a: [a]", 3, 3, "within each other"),
+    ("version: 1\ngroups:\n  a: [{who: x@y, since: 9:30}]", 3, 25, "isoformat"),
+    ("version: 1\ngroups:\n  a: [{who: x@y, since: 2026-02-30}]", 3, 25, "since"),
+    ("version: 1\ngroups:\n  a: [{who: x@y, since: 2026-01-02, until: 2026-01-01}]", 3, 7, "never holds"),
+    ("version: 1\ngroups:\n  a: [{since: 2026-01-02}]", 3, 7, "'who' is missing"),
+    ("version: 1\nwalls:\n  - between: [x@y, z@y]", 3, 5, "'id' is missing"),
+    ("version: 1\nwalls:\n  - {id: a}", 3, 5, "either `between"),
+    ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], from: x@y}", 3, 5, "either `between"),
+    ("version: 1\nwalls:\n  - {id: a, from: x@y}", 3, 5, "both `from` and `to`"),
+    ("version: 1\nwalls:\n  - {id: a, between: [x@y]}", 3, 13, "number 2 is missing"),
+    ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], severity: dire}", 3, 44, "severity"),
+    ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], kinds: [chats]}", 3, 42, "kinds"),
+    ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], colour: red}", 3, 42, "unknown key 'colour'"),
+    ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y]}\n  - {id: a, between: [x@y, z@y]}", 4, 10, "is taken"),
+    ("version: 1\nwalls:\n  - {id: a, between: [x@y, qs]}", 3, 28, "no group 'qs'"),
+    ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], except: {people: qs}}", 3, 51, "no group 'qs'"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "column", "says"), BROKEN)
+def test_what_is_wrong_is_named(text: str, line: int, column: int, says: str) -> None:
+    with pytest.raises(BadPolicy) as caught:
+        read(text, "bank.yaml")
+    first = caught.value.faults[0]
+    assert (first.line, first.column) == (line, column), first
+    assert says in first.message
+    assert str(caught.value).startswith(f"bank.yaml:{line}:{column}: ")
+
+
+def test_every_fault_at_once() -> None:
+    with pytest.raises(BadPolicy) as caught:
+        read("version: 1\ngroups: {a: [b, c]}\nwalls:\n  - {id: w, between: [d, x@y]}")
+    assert [(one.line, one.message.split("'")[1]) for one in caught.value.faults] == [(2, "b"), (2, "c"), (4, "d")]
+
+
+@given(st.text(max_size=200) | st.text(alphabet="version: 1\n-[]{}&*!|>'\"#%@`,?", max_size=200))
+def test_nothing_but_a_bad_policy_comes_of_any_text(text: str) -> None:
+    for one in (text, "version: 1\n" + text):
+        with suppress(BadPolicy):
+            read(one)
