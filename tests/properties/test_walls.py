@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.policy.groups import Groups
@@ -37,7 +37,7 @@ def policies(draw: st.DrawFn) -> tuple[dict[str, tuple[Member, ...]], list[Wall]
     sides = st.lists(st.sampled_from(PEOPLE + PATTERNS + NAMES), min_size=1, max_size=2).map(tuple)
     few = st.just(()) | sides
     walls = []
-    for number in range(draw(st.integers(0, 3))):
+    for number in range(draw(st.integers(1, 3))):
         which: dict[str, Any] = {"between": (draw(sides), draw(sides))}
         if draw(st.booleans()):
             which = {"from": draw(sides), "to": draw(sides)}
@@ -93,6 +93,7 @@ class Naive:
         )
 
 
+@settings(max_examples=600)
 @given(
     policies(),
     st.lists(
