@@ -160,11 +160,12 @@ def _contradictions(document: Document, marks: Mapping[Path, yaml.Mark]) -> Iter
             path = path[:-1]
         return Fault(marks[path].line + 1, marks[path].column + 1, message)
 
-    first: dict[str, int] = {}
-    for number, wall in enumerate(document.walls):
-        if wall.id in first:
-            yield at(("walls", number, "id"), f"the id {wall.id!r} is taken: each rule has one of its own")
-        first.setdefault(wall.id, number)
+    taken: set[str] = set()
+    for part, rules in (("walls", document.walls), ("rules", document.rules)):
+        for number, rule in enumerate(rules):
+            if rule.id in taken:
+                yield at((part, number, "id"), f"the id {rule.id!r} is taken: each wall and rule has one of its own")
+            taken.add(rule.id)
     for path, name in _named_groups(document):
         if name not in document.groups:
             near = _near(name, document.groups)
@@ -195,6 +196,12 @@ def _named_groups(document: Document) -> Iterator[tuple[Path, str]]:
         sides += [(("between", place), side) for place, side in enumerate(wall.between or ())]
         for path, side in sides:
             yield from ((("walls", number, *path), who) for who in side if "@" not in who)
+    for number, rule in enumerate(document.rules):
+        for name, condition in (("when", rule.when), ("unless", rule.unless)):
+            for key in ("senders", "recipients"):
+                for who in getattr(condition, key, None) or ():
+                    if "@" not in who:
+                        yield ("rules", number, name, key), who
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from pipeline.records import Severity
+from pipeline.records import Direction, Severity
 
 Kind = Literal[
     "other", "chat", "edit", "delete", "delete_range", "reaction", "receipt", "announcement", "broadcast", "poll",
@@ -15,7 +16,8 @@ Kind = Literal[
     "faq_delete", "join", "leave", "presence", "login", "logout", "file_post", "file_delete", "room_delete",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
-MICROSECONDS = 1_000_000
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = get_args(Day)
 
 
 def _listed(value: Any) -> Any:
@@ -46,9 +48,20 @@ def _instant(value: Any) -> Any:
     return value
 
 
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{value!r} is no time zone of the IANA database, such as Europe/Berlin") from None
+    return value
+
+
 Who = Annotated[str, AfterValidator(_who)]
 Whos = Annotated[tuple[Who, ...], BeforeValidator(_listed), Field(min_length=1)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_listed), Field(min_length=1)]
+ConversationTypes = Annotated[
+    tuple[Literal["direct", "group", "room", "broadcast"], ...], BeforeValidator(_listed), Field(min_length=1)
+]
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
@@ -107,9 +120,7 @@ class Wall(Rule):
     target: Annotated[Whos | None, Field(alias="to")] = None
     kinds: Kinds | None = None
     """None: all, presence and files too."""
-    conversation_types: Annotated[
-        tuple[Literal["direct", "group", "room", "broadcast"], ...] | None, BeforeValidator(_listed)
-    ] = None
+    conversation_types: ConversationTypes | None = None
     exceptions: Annotated[Exceptions, Field(alias="except")] = Exceptions()
 
     @model_validator(mode="after")
@@ -130,10 +141,53 @@ class Wall(Rule):
         return ((self.source or (), self.target or ()),)
 
 
+class Hours(Part):
+    """When in the week it was sent, by a wall clock."""
+
+    days: Annotated[tuple[Day, ...], BeforeValidator(_listed)] = DAYS
+    source: Annotated[time, Field(alias="from")] = time(0)
+    target: Annotated[time | None, Field(alias="to")] = None
+    """Exclusive; none: until midnight. Earlier than `from`: past midnight, and the day is that of `from`."""
+    zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+
+
+class Condition(Part):
+    """What an event must be like; all that is named must hold, and of a list any one."""
+
+    kinds: Kinds | None = None
+    senders: Whos | None = None
+    recipients: Whos | None = None
+    """Those of the recipients whom the rule is about; left out: all."""
+    directions: Annotated[tuple[Direction, ...] | None, BeforeValidator(_listed)] = None
+    """Of each recipient, seen from the file's `domains`."""
+    clusters: Annotated[tuple[str, ...] | None, BeforeValidator(_listed)] = None
+    conversation_types: ConversationTypes | None = None
+    hours: Hours | None = None
+
+
+class EventRule(Rule):
+    """What is done with events that are like this."""
+
+    when: Condition = Condition()
+    unless: Condition | None = None
+    """Not where this holds as well; for each recipient."""
+    action: Literal["ok", "block", "alert"]
+    """ok: no later rule is asked for these recipients; alert: a finding, and it is delivered as sent."""
+
+
 class Document(Part):
     """The whole file."""
 
     version: Literal[1]
     name: str = ""
+    domains: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Ours: what is sent between them is internal."""
     groups: dict[Id, tuple[Member, ...]] = {}
     walls: tuple[Wall, ...] = ()
+    rules: tuple[EventRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_domains(self) -> Document:
+        if not self.domains and any(rule.when.directions for rule in self.rules):
+            raise ValueError("a rule names directions, which are seen from `domains`: say which are yours")
+        return self

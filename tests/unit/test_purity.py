@@ -16,6 +16,7 @@ STANDARD = {
     "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "contextlib", "copy", "dataclasses",
     "datetime", "decimal", "difflib", "enum", "fractions", "functools", "graphlib", "hashlib", "heapq", "io", "ipaddress", "itertools", "json",
     "math", "operator", "re", "string", "struct", "sys", "types", "typing", "unicodedata", "zlib",
+    "zoneinfo",  # reads the zone database, when a policy is made ready
 }  # fmt: skip
 FOREIGN = {"fastavro", "orjson", "pydantic", "typing_extensions", "xxhash", "yaml"}
 # Settings are frozen data; reading them is I/O.
