@@ -1,9 +1,10 @@
 """The whole pipeline over a file, in one process, without Kafka: `compliance process`.
 
-The file is an ingest partition of its own, its lines are the offsets, and its arrival is the largest captured_at so
-far. The archive in the directory holds all there is to know: run again, it goes on where the journal ends. A file is
-recognised by its first record, and its lines are held against those in the journal, so nothing is taken twice or
-mistaken for something else.
+An archive's first file begins an ingest partition; its lines are the offsets, and its arrival is the largest captured_at
+so far. A further file goes on in the same partition, where captures of one message meet across files, its lines numbered
+from the next multiple of 2^32; only one from before the window begins a partition of its own. The archive in the directory
+holds all there is to know: run again, it goes on where the journal ends. A file is recognised by its first record, and its
+lines are held against those in the journal, so nothing is taken twice or mistaken for something else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -24,7 +25,7 @@ from pipeline.archive.client import connect_embedded
 from pipeline.archive.migrations import migrate
 from pipeline.archive.sink import Cut, Sink
 from pipeline.engines import assemble
-from pipeline.engines.restore import Stored
+from pipeline.engines.restore import LINES, File, Stored
 from pipeline.engines.spool import Spool
 from pipeline.errors import BadInput, Misconfigured
 from pipeline.jsonl import BadLine, Parsed, parse_line, read_lines
@@ -32,7 +33,7 @@ from pipeline.policy.api import EmptyPolicy
 from pipeline.records import Ingest
 from pipeline.registry import FixedSchemas
 from pipeline.settings import Settings
-from pipeline.stages.journal import genesis
+from pipeline.stages.journal import Head, genesis
 from pipeline.stages.transform import Partition, Step
 from pipeline.terminal import Progress, no_progress
 
@@ -77,8 +78,8 @@ def process_file(
         BadInput: a line is no event, or the file is not the one that was begun; what came before it is archived.
         Misconfigured: the directory cannot be used.
     """
-    if policy is not None:
-        raise BadInput("--policy: policies are not built yet")
+    if policy is not None or settings.policy.file is not None:
+        raise BadInput("policies are not built yet, and nothing is judged by one that is not")
     began = time.monotonic()
     with _locked(into):
         client = connect_embedded(into / "clickhouse")
@@ -105,6 +106,8 @@ class _Run:
         self._stored = Stored(client, settings)
         self._policy = EmptyPolicy()
         self._state: Partition | None = None
+        self._file = File(0, 0, 0, 0)
+        self._is_last = True
         self._archived: Iterator[tuple[int, bytes]] = iter(())
         self._routes: dict[str, list[bytes]] = {"journal": [], "copies": [], "findings": [], "dead-letters": []}
         self._following: Counter[str] = Counter()
@@ -115,7 +118,7 @@ class _Run:
     def take_all(self, from_line: int, progress: Progress) -> None:
         """Read and process to the end of the file."""
         for number, line in read_lines(self._source):
-            if number < from_line and self._state is not None and number <= self._state.journal.offset:
+            if number < from_line and self._state is not None and number <= self._file.lines:
                 continue
             try:
                 parsed = parse_line(line, source=self._source, number=number)
@@ -124,41 +127,61 @@ class _Run:
             state = self._state or self._begin(parsed, from_line)
             if number >= from_line:
                 self._take(state, number, parsed)
-            elif number > state.journal.offset:
+            elif number > self._file.lines:
                 raise BadInput(f"{self._source}: --from-line {from_line} would leave out line {number}")
             if number % REPORT_LINES == 0:
                 progress(number, None)
 
     def _begin(self, first: Parsed, from_line: int) -> Partition:
-        """Find the partition that begins with this record, or make one."""
+        """Find the file that begins with this record, or its place behind all others."""
         stored = self._stored
-        number = stored.partition_beginning_with(hashlib.sha256(first.value).digest())
-        if number is None:
-            lineage = stored.lineage() or secrets.token_hex(8)
-            head = genesis(lineage, stored.partitions())
+        files = stored.files()
+        known = stored.beginning_with(hashlib.sha256(first.value).digest(), files)
+        if known is not None:
+            head, self._file = stored.head(known.partition), known
+            self._is_last = known == [file for file in files if file.partition == known.partition][-1]
         else:
-            head = stored.head(number)
+            head = self._behind(first, files)
+            self._file = File(head.partition, head.offset // LINES + 1 if head.sequence >= 0 else 0, -1, 0)
         state = assemble.partition(self._settings, self._tools, head)
         for entry in stored.entries(head):
             state.fold(entry)
         state.merge.forget_below(head.floor)
         self._state, self._arrival = state, head.arrival
         self._following.update(stored.offsets(head))
-        self._archived = stored.raw(head, from_line)
+        self._archived = stored.raw(head, self._file, from_line)
         return state
+
+    def _behind(self, first: Parsed, files: Sequence[File]) -> Head:
+        """The head that a new file goes on from: of the partition that arrived last, if it still remembers that time."""
+        heads = [self._stored.head(partition) for partition in sorted({file.partition for file in files})]
+        if not heads:
+            return genesis(secrets.token_hex(8), 0)
+        latest = max(heads, key=lambda head: head.arrival)
+        if first.captured_at // 1000 >= latest.arrival - self._settings.merge.window_s * 1000:
+            return latest
+        return genesis(latest.lineage, len(heads))
 
     def _take(self, state: Partition, number: int, parsed: Parsed) -> None:
         self._arrival = max(self._arrival, parsed.captured_at // 1000)
-        if number <= state.journal.offset and not self._counts["events"]:
-            offset, raw = next(self._archived, (0, b""))
-            if (offset, raw) != (number, parsed.value):
+        if number <= self._file.lines:
+            line, raw = next(self._archived, (0, b""))
+            if (line, raw) != (number, parsed.value):
                 raise BadInput(
                     f"{self._source}: line {number}: not what was archived from this file before; "
-                    "another file needs another directory"
+                    "a file that begins as that one did must be that one"
                 )
             self._counts["already"] += 1
             return
-        step = state.process(Ingest(number, self._arrival, parsed.conversation.encode(), parsed.value), self._policy)
+        if not self._is_last:
+            raise BadInput(
+                f"{self._source}: line {number}: the file has grown since another one was archived; "
+                "put what is new into a file of its own"
+            )
+        if number >= LINES:
+            raise BadInput(f"{self._source}: line {number}: at most {LINES - 1:,} lines")
+        offset = self._file.number * LINES + number
+        step = state.process(Ingest(offset, self._arrival, parsed.conversation.encode(), parsed.value), self._policy)
         self._put(step)
         if len(self._routes["journal"]) >= BATCH_LINES or self._bytes >= BATCH_BYTES:
             self.flush()

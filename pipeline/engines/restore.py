@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
@@ -17,7 +17,21 @@ _ENTRY: Final = (
     "status, base64Encode(raw) AS raw, databases, sequence, toUnixTimestamp64Milli(arrival) AS arrival, floor, rule, "
     "into, taken, decision, reason, rules, policy, outcomes, new_recipients"
 )
+LINES: Final = 1 << 32
+"""Offsets that a file has in its partition: one for each line, and then some."""
 _NUMBERS: Final = {"output_format_json_quote_64bit_integers": 0}
+
+
+class File(NamedTuple):
+    """A file in the archive: its offsets are `number` * LINES and its lines."""
+
+    partition: int
+    number: int
+    """0, 1, 2 ... in its partition."""
+    first: int
+    """Sequence of its first record."""
+    lines: int
+    """Up to which it is archived."""
 
 
 class Stored:
@@ -38,15 +52,25 @@ class Stored:
         found = rows(self._client, f"SELECT lineage FROM {self._journal} LIMIT 1")
         return str(found[0]["lineage"]) if found else None
 
-    def partitions(self) -> int:
-        """How many there are."""
-        return int(rows(self._client, f"SELECT uniqExact(partition) AS n FROM {self._journal}")[0]["n"])
+    def files(self) -> list[File]:
+        """All that there are, in the order in which their partitions began and they were taken."""
+        sql = (
+            f"SELECT partition, intDiv(offset, {LINES}) AS number, min(sequence) AS first, max(offset) % {LINES} AS lines "
+            f"FROM {self._journal} FINAL GROUP BY partition, number ORDER BY partition, number"
+        )
+        return [File(**{name: int(value) for name, value in row.items()}) for row in rows(self._client, sql)]
 
-    def partition_beginning_with(self, digest: bytes) -> int | None:
-        """The partition whose first record's value has this SHA-256."""
-        sql = f"SELECT partition FROM {self._journal} WHERE sequence = 0 AND SHA256(raw) = unhex('{digest.hex()}')"
-        found = rows(self._client, sql)
-        return int(found[0]["partition"]) if found else None
+    def beginning_with(self, digest: bytes, files: Sequence[File]) -> File | None:
+        """The one of these files whose first record's value has this SHA-256."""
+        if not files:
+            return None
+        firsts = ", ".join(f"({file.partition}, {file.first})" for file in files)
+        sql = (
+            f"SELECT partition, sequence FROM {self._journal} FINAL "
+            f"WHERE (partition, sequence) IN ({firsts}) AND SHA256(raw) = unhex('{digest.hex()}')"
+        )
+        found = {(int(row["partition"]), int(row["sequence"])) for row in rows(self._client, sql)}
+        return next((file for file in files if (file.partition, file.first) in found), None)
 
     def head(self, partition: int) -> Head:
         """Where a partition's journal stands."""
@@ -66,12 +90,14 @@ class Stored:
             entry["raw"] = base64.b64decode(entry["raw"])
             yield entry
 
-    def raw(self, head: Head, since: int) -> Iterator[tuple[int, bytes]]:
-        """Ingest offset and value of every record from offset `since` on, in order."""
+    def raw(self, head: Head, file: File, since: int) -> Iterator[tuple[int, bytes]]:
+        """Line and value of every record of a file from line `since` on, in order."""
+        begin = file.number * LINES
         for entry in self._stream(
-            f"SELECT offset, base64Encode(raw) AS raw FROM {self._of(head)} AND offset >= {since} ORDER BY sequence"
+            f"SELECT offset, base64Encode(raw) AS raw FROM {self._of(head)} "
+            f"AND offset >= {begin + since} AND offset < {begin + LINES} ORDER BY sequence"
         ):
-            yield entry["offset"], base64.b64decode(entry["raw"])
+            yield entry["offset"] - begin, base64.b64decode(entry["raw"])
 
     def offsets(self, head: Head) -> dict[str, int]:
         """The offset that follows in each topic: they are counted, for there is no broker to give them."""

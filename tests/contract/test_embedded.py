@@ -6,7 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -144,13 +147,59 @@ def test_blank_lines_are_counted(tmp_path: Path) -> None:
     verify(into)
 
 
-def test_another_file_is_a_partition_of_its_own(tmp_path: Path) -> None:
+def test_a_file_in_parts_is_the_whole_file(tmp_path: Path, seed: int) -> None:
+    chance = Random(seed)
+    lines = events(120, chance)
+    new = [
+        number for number in range(1, 120) if lines[number] not in lines[:number]
+    ]  # a file is known by its first record
+    cuts = [0, *sorted(chance.sample(new, 2)), 120]
+    into, whole = tmp_path / "archive", tmp_path / "whole"
+    parts = [write(tmp_path / f"{start}.jsonl", lines[start:end]) for start, end in pairwise(cuts)]
+    for part in parts:
+        process(part, into)
+    process(write(tmp_path / "whole.jsonl", lines), whole)
+
+    def told(into: Path) -> dict[str, list[bytes]]:
+        rows = archive(into)
+        places = {"offset": None, "skipped": None}
+        return {
+            what: sorted(orjson.dumps({**orjson.loads(row), **places}, option=orjson.OPT_SORT_KEYS) for row in found)
+            for what, found in rows.items()
+        }
+
+    assert told(into) == told(whole), (seed, cuts)
+    journal = sorted(map(orjson.loads, archive(into)["journal"]), key=lambda row: row["sequence"])
+    assert [(row["partition"], row["offset"]) for row in journal] == [
+        (0, (number << 32) + line)
+        for number, (start, end) in enumerate(pairwise(cuts))
+        for line in range(1, end - start + 1)
+    ]
+    verify(into)
+    before = archive(into)
+    for part in reversed(parts):
+        assert process(part, into)["events"] == 0
+    assert archive(into) == before
+    write(parts[0], [*lines[: cuts[1]], lines[-1]])
+    assert f"line {cuts[1] + 1}: the file has grown" in process(parts[0], into, status=2)["error"]
+    assert archive(into) == before
+
+
+def test_a_file_from_before_the_window_is_a_partition_of_its_own(tmp_path: Path) -> None:
     into = tmp_path / "archive"
     lines = events(40, Random(2))
-    process(write(tmp_path / "one.jsonl", lines[:20]), into)
-    process(write(tmp_path / "two.jsonl", lines[20:]), into)
+
+    def later(line: bytes) -> bytes:
+        event = orjson.loads(line)
+        for name in ("sent_at", "captured_at"):
+            event[name] = (datetime.fromisoformat(event[name]) + timedelta(days=1)).isoformat()
+        return orjson.dumps({**event, "event_id": event["event_id"] + "-later"}) + b"\n"
+
+    process(write(tmp_path / "two.jsonl", list(map(later, lines[:20]))), into)
+    process(write(tmp_path / "one.jsonl", lines[20:]), into)
+    process(write(tmp_path / "three.jsonl", list(map(later, lines[20:]))), into)
     journal = [orjson.loads(row) for row in archive(into)["journal"]]
-    assert sorted((row["partition"], row["sequence"]) for row in journal) == [(p, s) for p in (0, 1) for s in range(20)]
+    assert Counter(row["partition"] for row in journal) == {0: 40, 1: 20}
     verify(into)
 
 
