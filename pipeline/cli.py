@@ -88,7 +88,8 @@ def process(
     events: Annotated[str, typer.Argument(metavar="EVENTS.jsonl", help="A file, also .gz; - for standard input.")],
     into: Annotated[Path, typer.Option("--into", metavar="DIR", help="The archive: made if missing, else continued.")],
     policy: Annotated[
-        Path | None, typer.Option("--policy", metavar="POLICY.yaml", help="None: everything is ok as sent.")
+        Path | None,
+        typer.Option("--policy", metavar="POLICY.yaml", help="Not built yet. Left out: everything is ok as sent."),
     ] = None,
     from_line: Annotated[
         int, typer.Option("--from-line", min=1, metavar="N", help="Go on at this line, after mending the file.")
@@ -189,6 +190,25 @@ def migrate(config: Config = None, as_json: AsJson = False) -> None:
         typer.echo("\n".join(f"version {one} applied" for one in applied) or "nothing to do")
 
 
+@app.command()
+def produce(
+    events: Annotated[str, typer.Argument(metavar="EVENTS.jsonl", help="A file, also .gz; - for standard input.")],
+    from_line: Annotated[int, typer.Option("--from-line", min=1, metavar="N", help="Begin at this line.")] = 1,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the events of a file into the ingest topic, as a messaging server would.
+
+    At the first bad line it stops with exit status 2, naming file, line and field; what came before was taken.
+    """
+    settings = load_settings(config)
+    from pipeline.produce import produce_file
+
+    with terminal.progress("lines") as progress:
+        taken = produce_file(settings, events, from_line=from_line, progress=progress)
+    (terminal.print_json if as_json else terminal.print_fields)({"events": taken})
+
+
 @topics_app.command("create")
 def topics_create(config: Config = None, as_json: AsJson = False) -> None:
     """Create the topics that are missing, as the settings say; refuse those that are there but made otherwise."""
@@ -225,14 +245,18 @@ def run(worker: Annotated[Kind, typer.Argument(metavar="WORKER", help=", ".join(
 def status(config: Config = None, as_json: AsJson = False) -> None:
     """Tell what is still on its way: records behind for each stage, and whether all in Kafka is in ClickHouse."""
     settings = load_settings(config)
+    from pipeline.status import away
     from pipeline.status import status as ask
 
     state = ask(settings)
+    archive = away(settings)
     if as_json:
-        terminal.print_json(state)
+        terminal.print_json({**state, "clickhouse": archive or "answers"})
         return
     typer.echo("drained: all that is in Kafka is in ClickHouse" if state["drained"] else "not drained")
     terminal.print_fields({f"{stage} behind": lag for stage, lag in state["lag"].items()})
+    if archive:
+        terminal.complain(f"what was archived cannot be looked at now: {archive}")
 
 
 @deadletters_app.command("list")
@@ -275,10 +299,10 @@ def deadletters_replay(
 @local_app.command("up")
 def local_up(
     directory: Annotated[
-        Path, typer.Option("--into", metavar="DIR", help="Where their data stays until the next start.")
+        Path, typer.Option("--into", metavar="DIR", help="Where their data lies; it is still there at the next start.")
     ] = Path(".local"),
-    kafka_port: Annotated[int | None, typer.Option("--kafka-port", help="None: a free one.")] = None,
-    clickhouse_port: Annotated[int | None, typer.Option("--clickhouse-port", help="None: a free one.")] = None,
+    kafka_port: Annotated[int | None, typer.Option("--kafka-port", help="Left out: a free one.")] = None,
+    clickhouse_port: Annotated[int | None, typer.Option("--clickhouse-port", help="Left out: a free one.")] = None,
 ) -> None:
     """Start a real Kafka (Java 17 and Maven) and a ClickHouse over HTTP here, and keep them until Ctrl-C.
 

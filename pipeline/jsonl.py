@@ -334,7 +334,7 @@ def _enum(kind: str, symbols: list[str]) -> _Encode:
             raise _FaultError("must be a string")
         place = places.get(value)
         if place is None:
-            raise _FaultError(f"unknown {kind}: {_shown(value)}")
+            raise _FaultError(f"unknown {kind}: {_shown(value)} (schemas/event.avsc lists them)")
         return place
 
     return encode_enum

@@ -8,6 +8,7 @@ caller passes as `more` wins over what is chosen here, and `kafka.extra` of the 
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -18,6 +19,7 @@ from pipeline.errors import ComplianceError, Doubt, Misconfigured, Unavailable
 if TYPE_CHECKING:
     from pipeline.settings import Kafka, Settings
 
+SELDOM_S: Final = 10.0
 MIB: Final = 1024 * 1024
 FETCH_BYTES: Final = 16 * MIB
 """Most bytes of one fetch, compressed: what it unpacks to, ten times as much or more, is all in memory at once."""
@@ -160,7 +162,7 @@ def _config(settings: Settings, role: str, chosen: dict[str, Any], more: dict[st
         "socket.connection.setup.timeout.ms": 10_000,
         # The default waits up to 10 s before it tries a broker again that has just come back.
         "reconnect.backoff.max.ms": 1_000,
-        "error_cb": _on_error,
+        "error_cb": log_error,
         "logger": _LIBRDKAFKA,
     }
     named = {name if name in _CALLBACKS else name.replace("_", "."): value for name, value in more.items()}
@@ -194,6 +196,29 @@ def _security(kafka: Kafka) -> dict[str, Any]:
     return config
 
 
-def _on_error(error: KafkaError) -> None:
+def log_error(error: KafkaError) -> None:
     """Say what librdkafka reports on its own (brokers away, authentication); calls raise what concerns them."""
-    log.warning("kafka", error=error.name(), fatal=error.fatal(), detail=error.str())
+    if _SAID.may_say(error.name()):
+        log.warning("kafka", error=error.name(), fatal=error.fatal(), detail=error.str())
+
+
+class _Seldom(logging.Filter):
+    """Lets a line of one sort pass every SELDOM_S: a broker that is away makes each client say so many times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[str, float] = {}
+
+    def may_say(self, sort: str) -> bool:
+        now = time.monotonic()
+        if now - self._last.get(sort, -SELDOM_S) < SELDOM_S:
+            return False
+        self._last[sort] = now
+        return True
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self.may_say(record.getMessage().partition(" ")[0])
+
+
+_SAID: Final = _Seldom()
+_LIBRDKAFKA.addFilter(_SAID)

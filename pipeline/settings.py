@@ -147,15 +147,15 @@ class Worker(Section):
 
 
 class Metrics(Section):
-    port: Annotated[int, Field(ge=0, le=65535)] = 9108
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Port of /metrics, /live and /ready; 0: any free one, which is logged."""
-    host: str = "0.0.0.0"
+    host: str = "127.0.0.1"
     """Address it listens on."""
 
 
 class Policy(Section):
     file: Path | None = None
-    """The policy file; none: everything is ok as sent."""
+    """The policy file. Not built yet: a worker with one refuses to start. None: everything is ok as sent."""
 
 
 class Settings(BaseSettings):

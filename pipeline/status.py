@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from pipeline.archive.client import connect, rows
 from pipeline.engines.drain import ROUTES
-from pipeline.errors import Unavailable
+from pipeline.errors import ComplianceError, Unavailable
 from pipeline.kafka_clients import consumer_config, group_name, to_error, topic_name
 from pipeline.kafka_read import TIMEOUT_S, bounds, partitions_of, read_to_end
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
 
+CLICKHOUSE_S: Final = 5.0
 COUNTED: Final = 10_000
 """Up to so many offsets of a partition are read to tell records from markers; more are not worth it."""
 
@@ -49,6 +51,20 @@ def status(settings: Settings) -> Status:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
+
+
+def away(settings: Settings) -> str:
+    """Why the archive cannot be read now; empty where it can. What was drained into it is there nevertheless."""
+    quick = settings.clickhouse.model_copy(update={"timeout_s": min(settings.clickhouse.timeout_s, CLICKHOUSE_S)})
+    try:
+        client = connect(settings.model_copy(update={"clickhouse": quick}))
+        try:
+            rows(client, f"SELECT 1 FROM `{settings.clickhouse.control_database}`.journal LIMIT 0")
+        finally:
+            client.close()
+    except ComplianceError as error:
+        return str(error)
+    return ""
 
 
 def _status(settings: Settings) -> Status:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
 
 TIMEOUT_S: Final = 30.0
+WORKER_TIMEOUT_S: Final = 5.0
+"""A worker that is told to end waits no longer for brokers that are away: docker stop gives it 10 s."""
 
 log = structlog.get_logger(__name__)
 
@@ -79,15 +81,20 @@ def create(settings: Settings) -> list[str]:
             return made
 
 
-def check(settings: Settings, admin: AdminClient | None = None) -> None:
+def check(settings: Settings, admin: AdminClient | None = None, timeout_s: float = TIMEOUT_S) -> None:
     """Check that every topic is there and as it must be; workers call this at their start.
+
+    Args:
+        settings: the settings.
+        admin: a client to ask with; None: one of its own.
+        timeout_s: how long to wait for the brokers; no signal is served meanwhile.
 
     Raises:
         Misconfigured: naming each topic that is missing or differs, and in what.
         Unavailable: the brokers do not answer, or a partition has no leader.
     """
     admin = admin or AdminClient(admin_config(settings))
-    metadata = _metadata(admin)
+    metadata = _metadata(admin, timeout_s)
     names = [topic_name(settings, route) for route in ROUTES]
     missing = [name for name in names if name not in metadata]
     if missing:
@@ -158,9 +165,9 @@ def _present(admin: AdminClient) -> set[str]:
     return set(_metadata(admin))
 
 
-def _metadata(admin: AdminClient) -> dict[str, Any]:
+def _metadata(admin: AdminClient, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     try:
-        topics: dict[str, Any] = admin.list_topics(timeout=TIMEOUT_S).topics
+        topics: dict[str, Any] = admin.list_topics(timeout=timeout_s).topics
     except KafkaException as error:
         raise to_error(error.args[0], "list topics") from None
     return topics

@@ -89,7 +89,7 @@ def run_archive(
             begun = time.monotonic()
             try:
                 health.beat()
-                topics.check(settings)
+                topics.check(settings, timeout_s=topics.WORKER_TIMEOUT_S)
                 with _Session(settings, inserter, notes, health) as session:
                     session.run(stop)
             except Poison as error:

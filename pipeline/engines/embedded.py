@@ -80,6 +80,11 @@ def process_file(
     """
     if policy is not None or settings.policy.file is not None:
         raise BadInput("policies are not built yet, and nothing is judged by one that is not")
+    if source != "-":
+        try:
+            Path(source).stat()  # before a directory is made for it
+        except OSError as error:
+            raise BadInput(f"{source}: {error.strerror}") from None
     began = time.monotonic()
     with _locked(into):
         client = connect_embedded(into / "clickhouse")

@@ -24,7 +24,7 @@ from pipeline.engines.outbox import Outbox
 from pipeline.engines.rebuild import Rebuilder, RebuildThread
 from pipeline.errors import ComplianceError, Doubt, Misconfigured, Poison, Unavailable
 from pipeline.health import Health
-from pipeline.kafka_clients import admin_config, consumer_config, group_name, producer_config, to_error, topic_name
+from pipeline.kafka_clients import admin_config, consumer_config, group_name, log_error, producer_config, to_error, topic_name
 from pipeline.policy.api import EmptyPolicy, Policy
 from pipeline.records import Ingest
 from pipeline.registry import open_schemas
@@ -90,7 +90,7 @@ class Session:
     def __init__(self, settings: Settings, stop: threading.Event, health: Health, policy: Policy) -> None:
         self._settings, self._stop, self._health, self._policy = settings, stop, health, policy
         admin = AdminClient(admin_config(settings))
-        topics.check(settings, admin)
+        topics.check(settings, admin, topics.WORKER_TIMEOUT_S)
         self._topic = topic_name(settings, "events")
         schemas = open_schemas(settings.kafka)
         tools = assemble.tools(settings, schemas, partitions=settings.kafka.partitions, topic=self._topic)
@@ -340,7 +340,7 @@ class Session:
 
     def _on_error(self, error: KafkaError) -> None:
         self._suspect = True
-        log.warning("kafka", error=error.name(), fatal=error.fatal())
+        log_error(error)
 
 
 def _ingest(message: Message) -> Ingest:

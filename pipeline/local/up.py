@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
+import socket
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.errors import Misconfigured
 from pipeline.local import kafka
 from pipeline.local.clickhouse import LocalClickHouse
 from pipeline.local.kafka import LocalKafka
@@ -39,6 +42,27 @@ class Addresses:
         return "\n".join(f"export {name}='{value}'" for name, value in self.environment.items())
 
 
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Misconfigured(f"{directory}: already up, by another `local up`") from None
+        yield
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def up(
     directory: Path,
     *,
@@ -55,7 +79,11 @@ def up(
         Unavailable: a server did not become ready.
     """
     ended = threading.Event()
+    for port in (kafka_port, clickhouse_port):
+        if port is not None and not _is_free(port):
+            raise Misconfigured(f"port {port} is taken")
     with ExitStack() as stack:
+        stack.enter_context(_alone(directory))
         for number in (signal.SIGINT, signal.SIGTERM):
             before = signal.signal(number, lambda *_: ended.set())
             stack.callback(signal.signal, number, before)

@@ -165,9 +165,13 @@ def test_topics_create_says_what_it_made(run: Callable[..., Ran], fake: Fake) ->
 
 
 def test_status_for_people_and_machines(run: Callable[..., Ran], fake: Fake) -> None:
-    fake("pipeline.status", status=lambda _settings: {"drained": False, "lag": {"transform": 1200}})
+    state = {"drained": False, "lag": {"transform": 1200}}
+    fake("pipeline.status", status=lambda _settings: state, away=lambda _settings: "")
     assert run("status").out == "not drained\ntransform behind  1,200\n"
-    assert json.loads(run("status", "--json").out) == {"drained": False, "lag": {"transform": 1200}}
+    assert json.loads(run("status", "--json").out) == {**state, "clickhouse": "answers"}
+    fake("pipeline.status", status=lambda _settings: state, away=lambda _settings: "no answer")
+    assert "no answer" in run("status").err
+    assert json.loads(run("status", "--json").out) == {**state, "clickhouse": "no answer"}
 
 
 def test_starting_loads_nothing_heavy() -> None:
