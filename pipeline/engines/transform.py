@@ -24,7 +24,15 @@ from pipeline.engines.outbox import Outbox
 from pipeline.engines.rebuild import Rebuilder, RebuildThread
 from pipeline.errors import ComplianceError, Doubt, Misconfigured, Poison, Unavailable
 from pipeline.health import Health
-from pipeline.kafka_clients import admin_config, consumer_config, group_name, log_error, producer_config, to_error, topic_name
+from pipeline.kafka_clients import (
+    admin_config,
+    consumer_config,
+    group_name,
+    log_error,
+    producer_config,
+    to_error,
+    topic_name,
+)
 from pipeline.policy.api import EmptyPolicy, Policy
 from pipeline.records import Ingest
 from pipeline.registry import open_schemas
