@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from pydantic import ValidationError
 
 from pipeline import logs, terminal
 from pipeline.errors import BadInput, ComplianceError
@@ -342,7 +343,12 @@ def _archive(directory: Path | None, url: str | None, settings: Settings) -> Ite
 
 
 def _with_url(settings: Settings, url: str) -> Settings:
-    return settings.model_copy(update={"clickhouse": settings.clickhouse.model_copy(update={"url": url})})
+    section = settings.clickhouse
+    try:
+        named = type(section).model_validate({**dict(section), "url": url})
+    except ValidationError as error:
+        raise BadInput(f"--clickhouse: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+    return settings.model_copy(update={"clickhouse": named})
 
 
 def _to_stdout(lines: Iterator[bytes]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pipeline.errors import Misconfigured
@@ -58,16 +58,31 @@ class Kafka(Section):
     """Further librdkafka properties for every client."""
 
 
+def _own(name: str) -> str:
+    if name.casefold() in {"system", "information_schema"}:
+        raise ValueError(f"{name} is ClickHouse's own")
+    return name
+
+
+def _url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("not of the form http(s)://user@host:port/database") from None
+    _own(parts.path.strip("/"))
+    return url
+
+
 class Database(Section):
     """One archive database in ClickHouse, and what it keeps (INGEST: direction and databases)."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_own)]
     """Its name in ClickHouse."""
-    domains: tuple[str, ...] = ()
+    domains: tuple[Annotated[str, Field(pattern=r"^\S+$")], ...] = ()
     """Domains of the clusters that it serves; empty: all of them."""
     keeps: Literal["both", "inbound"] = "both"
     """inbound: only what has a recipient in its domains; both: also what its domains send."""
-    conversations: tuple[Literal["direct", "group", "room", "broadcast"], ...] = (
+    conversations: Annotated[tuple[Literal["direct", "group", "room", "broadcast"], ...], Field(min_length=1)] = (
         "direct",
         "group",
         "room",
@@ -77,7 +92,7 @@ class Database(Section):
 
 
 class ClickHouse(Section):
-    url: str = "http://default@127.0.0.1:8123/compliance"
+    url: Annotated[str, AfterValidator(_url)] = "http://default@127.0.0.1:8123/compliance"
     """http(s)://user@host:port/database; the database is the control database."""
     password_file: Path | None = None
     """File with the password."""

@@ -7,13 +7,15 @@ from pipeline.archive.tables import MESSAGES
 
 def control_views(control: str) -> list[str]:
     """The views of the control database."""
-    return [
-        f"""CREATE OR REPLACE VIEW `{control}`.verdicts AS
-SELECT event_id, decision, reason, rules, policy, status, if(status = 'accepted', event_id, into_event_id) AS message_event_id,
+    return [f"CREATE OR REPLACE VIEW `{control}`.verdicts AS\n{verdicts(control)}"]
+
+
+def verdicts(control: str) -> str:
+    """A verdict for every event; exports read this text, not the view, which somebody may have replaced."""
+    return f"""SELECT event_id, decision, reason, rules, policy, status, if(status = 'accepted', event_id, into_event_id) AS message_event_id,
     into, lineage, partition, sequence, offset, arrival
 FROM `{control}`.journal FINAL
 WHERE event_id != '' AND status IN ('accepted', 'merged', 'rejected')"""
-    ]
 
 
 def archive_views(database: str) -> list[str]:
@@ -34,8 +36,8 @@ def _duplicates(database: str) -> str:
     """Messages that share conversation, sender, content and an id with an earlier one, by any of their captures."""
     content = "sipHash128(toString((sender, kind, body, refers_to, thread, attachments)))"
     ids = (
-        "arrayJoin(arrayConcat(if(isNull(origin_id), [], [('', assumeNotNull(origin_id))]), "
-        "arrayMap((server, id) -> (toString(server), id), mapKeys(stanza_ids), mapValues(stanza_ids))))"
+        "arrayJoin(arrayConcat(if(empty(ifNull(origin_id, '')), [], [('origin', '', assumeNotNull(origin_id))]), "
+        "arrayMap((server, id) -> ('stanza', toString(server), id), mapKeys(stanza_ids), mapValues(stanza_ids))))"
     )
     same = "conversation, content, id"
     place = "(arrival, lineage, partition, sequence)"
@@ -54,7 +56,7 @@ FROM (
         FROM `{database}`.merges FINAL
     )
 )
-WHERE earliest.2 != message_id
+WHERE (earliest.1.2, earliest.1.3, earliest.1.4) != (lineage, partition, sequence)
 GROUP BY conversation, lineage, partition, sequence"""
 
 

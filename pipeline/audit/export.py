@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.archive.client import archive_databases, control_database, translated
+from pipeline.archive.views import verdicts
 from pipeline.audit.stored import quoted, table_exists
 from pipeline.errors import BadInput, Unavailable
 
@@ -173,7 +174,7 @@ def _verdicts(control: str) -> str:
     return f"""SELECT v.event_id AS event_id, v.decision AS decision, v.reason AS reason, v.rules AS rules,
     v.policy AS policy, v.status AS status, v.message_event_id AS message_event_id, {_place("v")}, v.offset AS offset,
     {_time("v.arrival")} AS arrival
-FROM {control}.verdicts AS v
+FROM ({verdicts(control.strip("`"))}) AS v
 ORDER BY v.lineage, v.partition, v.sequence"""
 
 

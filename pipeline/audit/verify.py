@@ -156,25 +156,25 @@ class _Verifier:
 
     def _ranges(self, lineage: str, partition: int) -> Iterator[list[JournalRow]]:
         """The partition's journal rows, as many at once as fit the bounds."""
-        place, after, count = f"lineage = {literal(lineage)} AND partition = {partition}", -(1 << 62), RANGE_ROWS
+        place, since, count = f"lineage = {literal(lineage)} AND partition = {partition}", -(1 << 63), RANGE_ROWS
         while True:
             (last, number, size), *_ = rows_of(
                 self._client,
                 f"SELECT max(sequence), count(), sum(length(raw)) FROM (SELECT sequence, raw FROM {self._journal.sql} FINAL "
-                f"WHERE {place} AND sequence > {after} ORDER BY sequence LIMIT {count})",
+                f"WHERE {place} AND sequence >= {since} ORDER BY sequence LIMIT {count})",
             )
             if not number:
                 return
             if size > RANGE_BYTES and number > 1:
                 count = max(1, number // 2)
                 continue
-            data = datums(self._client, self._journal, f"{place} AND sequence > {after} AND sequence <= {last}")
-            part = self._readable(data, lineage, partition, after)
+            data = datums(self._client, self._journal, f"{place} AND sequence >= {since} AND sequence <= {last}")
+            part = self._readable(data, lineage, partition, since - 1)
             if part:
                 yield part
             if number < count:
                 return
-            after, count = last, RANGE_ROWS
+            since, count = last + 1, RANGE_ROWS
 
     def _readable(self, data: bytes, lineage: str, partition: int, after: int) -> list[JournalRow]:
         """The rows; those behind one whose columns make no journal record are left out, and it is reported."""

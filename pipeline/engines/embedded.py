@@ -95,8 +95,10 @@ def process_file(
             run = _Run(source, client, spool, settings)
             try:
                 run.take_all(from_line, progress)
-            finally:
+            except BadInput:
                 run.flush()
+                raise
+            run.flush()
             return run.summary(time.monotonic() - began)
         finally:
             client.close()
@@ -192,13 +194,12 @@ class _Run:
             self.flush()
 
     def _put(self, step: Step) -> None:
+        copies = [value for _, value in step.copies.records]
         self._counts["events"] += 1
         self._counts[step.status] += 1
         self._routes["journal"].append(step.journal)
-        if step.copies.count:
-            copies = [value for _, value in step.copies.records]
-            self._routes["copies"] += copies
-            self._counts["copies"] += len(copies)
+        self._routes["copies"] += copies
+        self._counts["copies"] += len(copies)
         for record in step.others:
             if record.value is not None:
                 self._routes[record.topic].append(record.value)

@@ -101,6 +101,12 @@ class FanOut:
             return self._one_for_all
         return tuple([name for name, keeper in self.keepers.items() if keeper.keeps(event, recipients)])
 
+    def still(self, databases: tuple[str, ...]) -> tuple[str, ...]:
+        """Those that are in the settings now: nothing goes to one that has left them."""
+        if databases is self._one_for_all:
+            return databases
+        return tuple([name for name in databases if name in self.keepers])
+
     def known(self, databases: Sequence[str]) -> tuple[str, ...]:
         """The same names as a tuple that messages share."""
         if self._one_for_all is not None and databases == list(self._one_for_all):
@@ -148,7 +154,7 @@ class FanOut:
         )
         index = 0
         for database, recipients in parts:
-            keeper = self.keepers.get(database) or Keeper(database)  # it may have left the settings since
+            keeper = self.keepers[database]
             as_sent = _outcome_bytes(_AS_SENT) + text(database) + standing
             rests: dict[int, bytes] = {}
             for recipient in recipients:

@@ -171,7 +171,7 @@ class Partition:
         reached = merge.recipients(number)
         new = () if fit.rule == "retry" else tuple([r for r in dict.fromkeys(event["recipients"]) if r not in reached])
         judgement = policy.judge(event, new) if new else OK
-        kept = merge.databases(number)
+        kept = self._tools.fan_out.still(merge.databases(number))
         databases = _union(kept, self._tools.fan_out.databases(event, new)) if fit.rule != "retry" else kept
         new_databases = databases[len(kept) :]
         outcomes = _by_recipient(judgement, new)

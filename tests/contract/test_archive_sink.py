@@ -312,6 +312,27 @@ def test_a_late_duplicate_and_a_capture_that_fits_two_are_told_once(
     ]
 
 
+def test_ids_that_are_none_join_nothing_and_a_late_retry_is_a_duplicate(
+    client: Client, settings: Settings, control: str
+) -> None:
+    made = Chain(databases=[control])
+    room = {"conversation": "room:ids", "recipients": ["b@x"]}
+    for event_id in ("a1", "a2"):
+        made.accept(event(**room, event_id=event_id, body="no id", origin_id="", stanza_ids={}))
+    made.accept(event(**room, event_id="b1", body="ids of two sorts", origin_id="x", stanza_ids={}))
+    made.accept(event(**room, event_id="b2", body="ids of two sorts", origin_id=None, stanza_ids={"": "x"}))
+    for _ in range(2):
+        made.accept(event(**room, event_id="c", body="sent again after the window", origin_id="o", stanza_ids={}))
+    sink = sink_of(client, settings)
+    sink.write(cut("journal", made.journal))
+    sink.write(cut("copies", made.copies))
+    seen = rows(client, f"SELECT event_id, duplicate_of FROM {control}.message_view "
+                "WHERE conversation = 'room:ids' ORDER BY sequence")  # fmt: skip
+    assert [(row["event_id"], row["duplicate_of"]) for row in seen] == [
+        ("a1", ""), ("a2", ""), ("b1", ""), ("b2", ""), ("c", ""), ("c", "c")
+    ]  # fmt: skip
+
+
 def test_what_a_message_became_is_told_from_its_copies(client: Client, settings: Settings, control: str) -> None:
     made = Chain(databases=[control])
     blocked = outcome(decision="blocked", delivered_body=None)

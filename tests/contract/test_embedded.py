@@ -40,6 +40,23 @@ main()
 """The command, killed before its n-th insert: the plan stands on disk, some of its cuts are inserted."""
 
 
+INTERRUPTED = """
+import sys
+from pipeline.stages.fanout import Copies, FanOut
+from pipeline.cli import main
+copies, calls = FanOut.copies, [0]
+def interrupted(self, *arguments):
+    made, calls[0] = copies(self, *arguments), calls[0] + 1
+    return made if calls[0] < 20 else Copies(made.count, made.size, broken(made.records))
+def broken(records):
+    yield next(records)
+    raise KeyboardInterrupt
+FanOut.copies = interrupted
+main()
+"""
+"""The command, interrupted among the copies of the twentieth message."""
+
+
 def events(count: int, random: Random) -> list[bytes]:
     """Lines of captures: messages, forks and retries of earlier ones, and ids that came with other bytes."""
     made: list[dict[str, Any]] = []
@@ -213,6 +230,16 @@ def test_another_file_that_begins_alike_is_refused(tmp_path: Path) -> None:
     assert "two.jsonl" in error
     assert "line 2" in error
     assert archive(into) == before
+
+
+def test_interrupted_among_the_copies_of_a_message(tmp_path: Path, seed: int) -> None:
+    file, into = write(tmp_path / "events.jsonl", events(60, Random(seed))), tmp_path / "archive"
+    subprocess.run([sys.executable, "-c", INTERRUPTED, "process", str(file), "--into", str(into)], check=False)
+    verify(into)
+    process(file, into)
+    process(file, tmp_path / "whole")
+    assert archive(into) == archive(tmp_path / "whole")
+    verify(into)
 
 
 @pytest.mark.slow

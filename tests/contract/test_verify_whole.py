@@ -93,6 +93,10 @@ def test_everything_is_checked(archive: SmallArchive, monkeypatch: pytest.Monkey
         ("DELETE FROM {control}.batches WHERE topic = 'journal' AND first_sequence = 4", "batches {control}.batches"),
         ("DELETE FROM {control}.journal WHERE partition = 1", "batches {control}.batches"),
         ("TRUNCATE TABLE {control}.journal", "extra {alpha}.messages"),
+        (
+            "INSERT INTO {control}.journal SELECT * REPLACE (-9223372036854775808 AS sequence) FROM {control}.journal LIMIT 1",
+            "altered {control}.journal",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(archive: SmallArchive, statement: str, fault: str) -> None:

@@ -105,6 +105,18 @@ class TestDatabases:
         assert (took.status, took.journal["databases"], took.copies) == ("accepted", [], [])
         assert took.verdict is not None
 
+    def test_databases_that_left_the_settings_get_nothing_more_and_new_ones_the_whole_message(self) -> None:
+        before = Bench(databases=BOTH)
+        first = before.take(capture(event_id="1", origin_id="o", recipients=[BOB]))
+        assert first.journal["databases"] == ["alpha", "beta"]
+        after = Bench(databases=[database("gamma")], head=before.partition.head)
+        after.partition.fold(first.journal)
+        second = after.take(capture(event_id="2", origin_id="o", recipients=[EVE]))
+        assert (second.status, second.journal["databases"], second.journal["new_databases"]) == (
+            "merged", ["gamma"], ["gamma"],
+        )  # fmt: skip
+        assert [(copy["database"], copy["recipient"]) for copy in second.copies] == [("gamma", EVE), ("gamma", BOB)]
+
     def test_rooms_in_one_of_their_own(self) -> None:
         keepers = [database("rooms", only=["room"]), database("rest", only=["direct", "group", "broadcast"])]
         bench = Bench(databases=keepers)
