@@ -14,7 +14,7 @@ What a capture is recognised by is in identity.py. Ints and arrays, not objects:
 from __future__ import annotations
 
 from array import array
-from bisect import insort
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -349,8 +349,9 @@ class MergeState:
 
     def _share_key(self, chunk: _Chunk, key: int, number: int) -> None:
         numbers = self._shared_keys.setdefault(key, [])
-        if number not in numbers:
-            insort(numbers, number)
+        at = bisect_left(numbers, number)
+        if at == len(numbers) or numbers[at] != number:
+            numbers.insert(at, number)
             chunk.shared.append(key)
             self._charge(chunk, LIST_BYTES)
 
