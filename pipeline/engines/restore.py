@@ -47,11 +47,6 @@ class Stored:
         self._journal = f"`{settings.clickhouse.control_database}`.journal"
         self._findings = f"`{settings.clickhouse.control_database}`.findings"
 
-    def lineage(self) -> str | None:
-        """Of the records that are there; None where there are none."""
-        found = rows(self._client, f"SELECT lineage FROM {self._journal} LIMIT 1")
-        return str(found[0]["lineage"]) if found else None
-
     def files(self) -> list[File]:
         """All that there are, in the order in which their partitions began and they were taken."""
         sql = (
