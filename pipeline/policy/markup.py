@@ -11,14 +11,11 @@ import re
 from typing import Final, NamedTuple
 
 _BLOCKS: Final = frozenset(
-    "address article aside blockquote body br caption center dd details div dl dt fieldset figcaption figure footer form"
-    " h1 h2 h3 h4 h5 h6 head header hr html legend li main nav ol p pre section summary table tbody td tfoot th thead"
-    " title tr ul".split()
+    ["address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd", "details", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header", "hr", "html", "legend", "li", "main", "nav", "ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "title", "tr", "ul"]
 )
 """Tags that part words."""
 _INLINE: Final = frozenset(
-    "a abbr b bdi bdo big cite code del dfn em font i img ins kbd label mark nobr q s samp script small span strike strong"
-    " style sub sup tt u var wbr".split()
+    ["a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "del", "dfn", "em", "font", "i", "img", "ins", "kbd", "label", "mark", "nobr", "q", "s", "samp", "script", "small", "span", "strike", "strong", "style", "sub", "sup", "tt", "u", "var", "wbr"]
 )
 _HIDDEN: Final = frozenset(("script", "style"))
 """Elements whose content nobody reads."""

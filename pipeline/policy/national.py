@@ -1,0 +1,58 @@
+"""Identifiers that states and their offices give to people, firms and vehicles.
+
+    STRONG  a check confirms it and letters, groups or a word near set it off from other numbers
+    LIKELY  a check confirms it and it has letters or groups; or its layout is all there is and a word names it
+    WEAK    bare digits with one check digit, of which every tenth number has one; a layout that other names share
+
+Digits without check or layout of their own (nine digits of a US passport) are a finding only where a word names them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pipeline.policy.findings import Hit, Strength, apart, near
+from pipeline.policy.national_kinds import KINDS, Kind
+
+GATE: Final = r"[A-Z]{0,6}[0-9](?:[.\-:/ _+()]{0,2}[0-9A-Z]){4}|(?:[0-9A-F]{2}[:\-]){5}|(?:[0-9A-F]{4}\.){2}"
+_SEPARATORS: Final = re.compile(r"[\W_]+")
+_SOMETHING: Final = re.compile(r"[0-9]|[A-Fa-f]{2}[:.\-]")  # an address of a network card may be all letters
+_KEPT: Final = frozenset(("FI_PERSONAL_IDENTITY_CODE",))
+"""Kinds in which a separator says something (the century)."""
+
+
+def find(text: str) -> list[Hit]:
+    """Identifiers of all known kinds, not overlapping."""
+    if _SOMETHING.search(text) is None:
+        return []
+    return apart(hit for kind in KINDS for hit in _of_kind(text, kind))
+
+
+def _of_kind(text: str, kind: Kind) -> list[Hit]:
+    found: list[Hit] = []
+    for one in kind.written.finditer(text):
+        named = kind.named is not None and near(text, one.start(), one.end(), kind.named)
+        if not named and not kind.bare:
+            continue
+        if " " in one[0] and _goes_on(text, one.start(), one.end()):
+            continue
+        number = one[0].upper() if kind.name in _KEPT else _SEPARATORS.sub("", one[0]).upper()
+        if kind.check is None or (len(set(number)) > 1 and kind.check(number)):
+            found.append(Hit(one.start(), one.end(), _strength(one[0], kind, named=named), kind.name))
+    return found
+
+
+def _goes_on(text: str, start: int, end: int) -> bool:
+    """A row of groups that began before or does not end here is a longer number."""
+    return (text[start - 1 : start] == " " and text[start - 2 : start - 1].isdigit()) or (
+        text[end : end + 1] == " " and text[end + 1 : end + 2].isdigit()
+    )
+
+
+def _strength(written: str, kind: Kind, *, named: bool) -> Strength:
+    if kind.check is None:
+        return Strength.LIKELY if named else Strength.WEAK
+    if named:
+        return Strength.STRONG
+    return Strength.WEAK if written.isdigit() else Strength.LIKELY
