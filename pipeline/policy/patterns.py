@@ -146,14 +146,26 @@ class Matcher:
 
     def scan(self, text: str) -> list[Match]:
         """All matches, by pattern and place."""
+        return self.look(text, len(self.patterns))[0]
+
+    def look(self, text: str, exact: int) -> tuple[list[Match], set[int]]:
+        """The matches of the patterns below number `exact`, and which of the others are there at all."""
         data = text.encode("utf-8", "replace")
         ends = self._ends(data)
         if not ends:
-            return []
+            return [], set()
+        there: set[int] = set()
         words: dict[int, set[int]] = {}
-        found: list[Match] = []
         for number, end in ends:
-            words.setdefault(number, set()).add(end if self._lengths[number] else -1)
+            if number < exact:
+                words.setdefault(number, set()).add(end if self._lengths[number] else -1)
+            else:
+                there.add(number)
+        return (self._matches(data, text, words) if words else []), there
+
+    def _matches(self, data: bytes, text: str, words: dict[int, set[int]]) -> list[Match]:
+        """By the places in bytes where words end; -1: a place that RE2 is to find."""
+        found: list[Match] = []
         characters = _characters(data, text, sorted({end for some in words.values() for end in some if end >= 0}))
         for number in sorted(words):
             if -1 in words[number]:
