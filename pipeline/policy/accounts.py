@@ -14,19 +14,25 @@ from pipeline.policy.findings import Hit, Strength, near, words
 IBAN_GATE: Final = r"[A-Za-z]{2}[0-9]{2}(?:[ .\-]?[0-9A-Za-z]){11}"
 NINE_GATE: Final = r"[0-9](?:[ .\-]?[0-9]){8}"
 
-_IBAN: Final = re.compile(r"(?<![0-9A-Za-z])(?:[A-Z]{2}[0-9]{2}(?:[ .\-]?[0-9A-Z]){11,30}|[a-z]{2}[0-9]{2}(?:[ .\-]?[0-9a-z]){11,30})")
+_IBAN: Final = re.compile(
+    r"(?<![0-9A-Za-z])(?:[A-Z]{2}[0-9]{2}(?:[ .\-]?[0-9A-Z]){11,30}|[a-z]{2}[0-9]{2}(?:[ .\-]?[0-9a-z]){11,30})"
+)
 """Country and check digits stand together, and letters are all capitals or all small: nobody writes it otherwise."""
 _IBAN_LENGTHS: Final = (15, 34)
 _SEPARATORS: Final = str.maketrans("", "", " .-")
 
-_SSN: Final = re.compile(r"(?<![0-9A-Za-z_])(?<![0-9A-Za-z][\-.,/])([0-9]{3})([\-. ]?)([0-9]{2})([\-. ]?)([0-9]{4})(?![0-9A-Za-z_])(?![\-.,/][0-9A-Za-z])")
+_SSN: Final = re.compile(
+    r"(?<![0-9A-Za-z_])(?<![0-9A-Za-z][\-.,/])([0-9]{3})([\-. ]?)([0-9]{2})([\-. ]?)([0-9]{4})(?![0-9A-Za-z_])(?![\-.,/][0-9A-Za-z])"
+)
 _SSN_WORDS: Final = words("ssns?", "ss#", "ssn#", "social security", "social", "soc sec", "s\\.s\\.n\\.?")
 _FILLERS: Final = frozenset(("078051120", "219099999", "457555462", "123456789"))
 """Numbers of advertisements and forms, which are nobody's."""
 _ITIN_GROUPS: Final = frozenset((*range(50, 66), *range(70, 89), *range(90, 93), *range(94, 100)))
 _ITIN_WORDS: Final = words("itins?", "tax ?payer", "tax id", "individual tax")
 
-_ABA: Final = re.compile(r"(?<![0-9A-Za-z_])(?<![0-9A-Za-z][\-.,/])(?:[0-9]{9}|[0-9]{4}-[0-9]{4}-[0-9])(?![0-9A-Za-z_])(?![\-.,/][0-9A-Za-z])")
+_ABA: Final = re.compile(
+    r"(?<![0-9A-Za-z_])(?<![0-9A-Za-z][\-.,/])(?:[0-9]{9}|[0-9]{4}-[0-9]{4}-[0-9])(?![0-9A-Za-z_])(?![\-.,/][0-9A-Za-z])"
+)
 _ABA_WORDS: Final = words("aba", "aba#", "routing", "rtn", "transit", "bank", "wire", "ach")
 _ABA_PREFIXES: Final = frozenset((*range(13), *range(21, 33), *range(61, 73), 80))
 """Federal Reserve districts, thrifts, electronic, traveller's cheques."""

@@ -134,10 +134,15 @@ def _from(text: str, groups: list[tuple[int, int]], first: int) -> tuple[int, Hi
     """The best card that begins with a group, and how many groups it takes; (1, None): none does."""
     best: tuple[tuple[bool, int], int, Hit] | None = None
     digits = ""
+    sizes: tuple[int, ...] = ()
     for last in range(first, len(groups)):
         digits += text[groups[last][0] : groups[last][1]]
+        sizes += (groups[last][1] - groups[last][0],)
         if len(digits) > LONGEST:
             break
+        whole = first == 0 and last + 1 == len(groups)
+        if not whole and len(sizes) > 1 and sizes not in _LAYOUTS:
+            continue  # uneven groups, or digits one by one, are a card only where they are all that is there
         if len(digits) < SHORTEST or not luhn(digits) or len(set(digits)) < _ALIKE:
             continue
         kind = brand(digits)
@@ -152,9 +157,7 @@ def _from(text: str, groups: list[tuple[int, int]], first: int) -> tuple[int, Hi
     return (1, None) if best is None else best[1:]
 
 
-def _strength(
-    text: str, groups: list[tuple[int, int]], first: int, last: int, *, distinct: bool
-) -> Strength | None:
+def _strength(text: str, groups: list[tuple[int, int]], first: int, last: int, *, distinct: bool) -> Strength | None:
     """How sure it is that these groups are one card; None: they are not."""
     start, end = groups[first][0], groups[last][1]
     left, right = text[start - 1 : start] if start else "", text[end : end + 1]
@@ -171,7 +174,7 @@ def _strength(
     regular = len(sizes) == 1 or (len(separators) == 1 and (sizes in _LAYOUTS or set(sizes) == {1}))
     alone = not before and not after
     if not regular:
-        return Strength.LIKELY if alone and distinct else Strength.WEAK if alone else None
+        return (Strength.LIKELY if distinct else Strength.WEAK) if alone else None
     in_row = len(sizes) > 1 and (before in separators or after in separators) and not alone
     if glued or (not named and _WEB.search(text[max(0, start - 80) : start]) is not None):
         return Strength.WEAK

@@ -99,9 +99,11 @@ def _phones(text: str, first: int, last: int, found: list[Hit]) -> None:
             if not _is_other(text, start, end):
                 where = phonenumbers.region_code_for_number(one.number) or ""
                 found.append(Hit(start, end, _phone_strength(text, start, end), where))
-    for form in _US_FORM.finditer(window):
-        if _possible(form[0]):
-            found.append(Hit(first + form.start(), first + form.end(), Strength.WEAK, _REGION))
+    found += [
+        Hit(first + form.start(), first + form.end(), Strength.WEAK, _REGION)
+        for form in _US_FORM.finditer(window)
+        if _possible(form[0])
+    ]
     for form in _LOCAL_FORM.finditer(window):
         start, end = first + form.start(), first + form.end()
         alone = not text[start - 1 : start].isalnum() and not text[end : end + 1].isalnum()
@@ -127,7 +129,7 @@ def _is_other(text: str, start: int, end: int) -> bool:
 
 def _phone_strength(text: str, start: int, end: int) -> Strength:
     written = text[start:end]
-    if written.startswith("+") or written.startswith("(+"):
+    if written.startswith(("+", "(+")):
         return Strength.STRONG
     if _US_FORM.fullmatch(written) or near(text, start, end, _PHONE_WORDS):
         return Strength.STRONG

@@ -14,17 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from pipeline.policy import disguise
 from pipeline.policy.detectors import DETECTORS, find
 from pipeline.policy.disguise import DISGUISES, Undone
-from pipeline.policy.findings import Strength
+from pipeline.policy.findings import Strength, Taken
 from pipeline.policy.patterns import Engine, Matcher, Pattern
 from pipeline.policy.text import View, view
 from pipeline.records import Span
 
 NUMBERS: Final = ("credit_card", "iban", "us_ssn")
 """What is sought in a number's disguises. The other entities have too little to check for that."""
-BACKWARDS: Final = frozenset(("credit_card",))
 KEYWORD_LEAST: Final = 5
 """Shorter keywords are not sought disguised: every `b4` and `pop` would be one."""
 SEAM: Final = 64
@@ -48,7 +46,12 @@ class Scanner:
     """What one policy looks for, compiled once."""
 
     def __init__(
-        self, patterns: Iterable[Pattern], entities: Iterable[str], *, disguises: bool = True, engine: Engine | None = None
+        self,
+        patterns: Iterable[Pattern],
+        entities: Iterable[str],
+        *,
+        disguises: bool = True,
+        engine: Engine | None = None,
     ) -> None:
         self.patterns: Final = tuple(
             pattern._replace(text=view(pattern.text, html=False).text) if pattern.keyword else pattern
@@ -65,7 +68,7 @@ class Scanner:
         gates = [Pattern(entity, DETECTORS[entity].gate) for entity in self.entities]
         gates += [Pattern(name, way.gate, case=way.case) for name, way in self._ways]
         reversed_ = [pattern._replace(text=pattern.text[::-1]) for pattern in hidden] if disguises else []
-        self._backwards: Final = disguises and bool(BACKWARDS.intersection(self.entities))
+        self._backwards: Final = disguises and "credit_card" in self.entities
         self._own: Final = len(self.patterns)
         self._exact: Final = self._own + len(reversed_)
         self._reversed: Final = tuple(pattern.name for pattern in hidden)
@@ -123,11 +126,11 @@ class Scanner:
     def _behind(self, seen: View, gates: set[int]) -> list[Finding]:
         """What stands behind the gates that are there."""
         found: list[Finding] = []
-        taken: dict[str, list[Span]] = {}
+        taken: dict[str, Taken] = {}
         for place, entity in enumerate(self.entities, self._exact):
             if place in gates:
                 for hit in find(entity, seen.text):
-                    taken.setdefault(entity, []).append(hit.span)
+                    taken.setdefault(entity, Taken()).take(*hit.span)
                     found.append(Finding(entity, seen.original(*hit.span), hit.strength, hit.kind, ""))
         first = self._exact + len(self.entities)
         for place, (name, way) in enumerate(self._ways, first):
@@ -136,12 +139,7 @@ class Scanner:
                     hidden = self._hidden(undone, seen.text, numbers=way.numbers, keywords=way.keywords)
                     found += _new(seen, name, hidden, taken)
         if self._backwards and self._exact + self.entities.index("credit_card") in gates:
-            hits = [("credit_card", hit) for hit in find("credit_card", seen.text[::-1])]
-            undone = disguise.backwards(seen.text)[0] if hits else None
-            for entity, hit in hits:
-                if undone is not None:
-                    one = entity, undone.original(hit.end - 1, hit.start + 1), min(hit.strength, Strength.LIKELY), hit.kind
-                    found += _new(seen, "backwards", [one], taken)
+            found += _new(seen, "backwards", _backwards(seen.text), taken)
         return found
 
     def _hidden(
@@ -156,19 +154,28 @@ class Scanner:
                     found.append((self._keywords.patterns[number].name, span, Strength.STRONG, ""))
         if numbers:
             for entity in self._numbers:
-                for hit in find(entity, undone.text):
-                    found.append((entity, undone.original(hit.start, hit.end), hit.strength, hit.kind))
+                found += [
+                    (entity, undone.original(hit.start, hit.end), hit.strength, hit.kind)
+                    for hit in find(entity, undone.text)
+                ]
         return found
 
 
+def _backwards(text: str) -> list[tuple[str, Span, Strength, str]]:
+    """Cards whose digits stand backwards: never STRONG, as each number is two then."""
+    end = len(text)
+    return [
+        ("credit_card", Span(end - hit.end, end - hit.start), min(hit.strength, Strength.LIKELY), hit.kind)
+        for hit in find("credit_card", text[::-1])
+    ]
+
+
 def _new(
-    seen: View, way: str, hidden: Sequence[tuple[str, Span, Strength, str]], taken: dict[str, list[Span]]
+    seen: View, way: str, hidden: Sequence[tuple[str, Span, Strength, str]], taken: dict[str, Taken]
 ) -> list[Finding]:
     """Findings where there is not one of the same name already."""
     found: list[Finding] = []
     for name, span, strength, kind in hidden:
-        others = taken.setdefault(name, [])
-        if all(span.end <= other.start or span.start >= other.end for other in others):
-            others.append(span)
+        if taken.setdefault(name, Taken()).take(*span):
             found.append(Finding(name, seen.original(*span), strength, kind, way))
     return found

@@ -17,6 +17,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from pipeline.records import Span
@@ -53,7 +54,9 @@ _ALIKE: Final = str.maketrans("OolISBZ|", "00115821")
 _ALIKE_DIGITS: Final = 8  # of true digits, for a row of letters is a word
 _LEET_I: Final = str.maketrans("013456789@$!|", "oieasgtbgasil")
 _LEET_L: Final = str.maketrans("013456789@$!|", "oleasgtbgasll")
-_SPREAD_ROW: Final = re.compile(r"(?<![^\W_])[^\W_](?:[ ._\-*/|]{1,3}[^\W_@$])+(?![^\W_])|(?<![^\W_])[\w@$](?:[ ._\-*/|]{1,3}[\w@$])+(?![^\W_])")
+_SPREAD_ROW: Final = re.compile(
+    r"(?<![^\W_])[^\W_](?:[ ._\-*/|]{1,3}[^\W_@$])+(?![^\W_])|(?<![^\W_])[\w@$](?:[ ._\-*/|]{1,3}[\w@$])+(?![^\W_])"
+)
 _ENCODED: Final = re.compile(r"[A-Za-z0-9+/_\-]{8,4000}={0,2}")
 _PERCENTS: Final = re.compile(r"(?:%[0-9A-Fa-f]{2}[A-Za-z0-9._\-]{0,20}){4,1000}")
 _PERCENT: Final = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -133,9 +136,7 @@ def encoded(text: str) -> list[Undone]:
         for code in (_PERCENTS.finditer(text) if "%" in text else ())
     ]
     shown += [(code, decoded) for code in _ENCODED.finditer(text) for decoded in _decoded(code[0])]
-    return [
-        Undone(decoded, (code.start(),) * len(decoded), (code.end(),) * len(decoded)) for code, decoded in shown
-    ]
+    return [Undone(decoded, (code.start(),) * len(decoded), (code.end(),) * len(decoded)) for code, decoded in shown]
 
 
 def _decoded(code: str) -> list[str]:
@@ -144,10 +145,8 @@ def _decoded(code: str) -> list[str]:
         found += _readable(bytes.fromhex(code))
     if _BASE64.fullmatch(code) and not code.isdigit():
         bare = code.rstrip("=").translate(_URL_SAFE)
-        try:
+        with suppress(binascii.Error):  # no base64 either
             found += _readable(base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True))
-        except binascii.Error:
-            pass
     return found
 
 
@@ -157,12 +156,6 @@ def _readable(data: bytes) -> list[str]:
     except UnicodeDecodeError:
         return []
     return [decoded] if _PRINTABLE.fullmatch(decoded) else []
-
-
-def backwards(text: str) -> list[Undone]:
-    """From the end to the beginning."""
-    last = len(text)
-    return [Undone(text[::-1], range(last - 1, -1, -1), range(last, 0, -1))]
 
 
 class Disguise(NamedTuple):
@@ -183,4 +176,4 @@ DISGUISES: Final = {
     "spread": Disguise(SPREAD_GATE, spread, numbers=False, keywords=True),
     "encoded": Disguise(ENCODED_GATE, encoded, numbers=True, keywords=True),
 }
-"""By name; `backwards` has no gate of its own: whoever looks for something looks for it backwards."""
+"""By name. Backwards has no gate of its own: what is sought is sought backwards as well (pipeline.policy.content)."""

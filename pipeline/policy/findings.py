@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -51,10 +52,29 @@ def words(*alternatives: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![^\W_])(?:{'|'.join(alternatives)})(?![^\W_])", re.IGNORECASE)
 
 
+class Taken:
+    """Places that do not overlap; asked and added to in the logarithm of their number."""
+
+    __slots__ = ("_ends", "_starts")
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def take(self, start: int, end: int) -> bool:
+        """Take a place; False where it overlaps one that was taken."""
+        at = bisect_right(self._starts, start)
+        if at and self._ends[at - 1] > start:
+            return False
+        if at < len(self._starts) and self._starts[at] < end:
+            return False
+        self._starts.insert(at, start)
+        self._ends.insert(at, end)
+        return True
+
+
 def apart(hits: Iterable[Hit]) -> list[Hit]:
     """Hits that do not overlap: the stronger first, then the longer, then the one that begins first."""
-    taken: list[Hit] = []
-    for hit in sorted(hits, key=lambda one: (-one.strength, one.start - one.end, one.start)):
-        if all(hit.end <= other.start or hit.start >= other.end for other in taken):
-            taken.append(hit)
-    return sorted(taken)
+    taken = Taken()
+    ranked = sorted(hits, key=lambda one: (-one.strength, one.start - one.end, one.start))
+    return sorted(hit for hit in ranked if taken.take(hit.start, hit.end))

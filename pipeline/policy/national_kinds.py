@@ -49,7 +49,15 @@ _BEFORE: Final = r"(?<![0-9A-Za-z])(?<![0-9A-Za-z][.\-/:])"
 _AFTER: Final = r"(?![0-9A-Za-z])(?![.\-/:][0-9A-Za-z])"
 
 
-def _kind(name: str, written: str, check: Check | None = None, named: str = "", *, bare: bool = True, case: bool = False, digits: int = 7
+def _kind(
+    name: str,
+    written: str,
+    check: Check | None = None,
+    named: str = "",
+    *,
+    bare: bool = True,
+    case: bool = False,
+    digits: int = 7,
 ) -> Kind:
     pattern = re.compile(rf"{_BEFORE}(?:{written}){_AFTER}", 0 if case else re.IGNORECASE)
     said = re.compile(rf"(?<![^\W_])(?:{named})(?![^\W_])", re.IGNORECASE) if named else None

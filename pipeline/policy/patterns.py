@@ -22,8 +22,11 @@ from pipeline.records import Span
 
 try:
     import hyperscan
-except ImportError:  # no build for this machine
-    hyperscan = None  # type: ignore[assignment]
+except ImportError:
+    HYPERSCAN = False
+else:
+    HYPERSCAN = True
+"""Whether Hyperscan can be had on this machine."""
 
 PATTERN_LIMIT: Final = 2000
 """Longest pattern, in characters."""
@@ -109,14 +112,14 @@ class Matcher:
         self.patterns: Final = tuple(patterns)
         if len(self.patterns) > PATTERNS_LIMIT:
             raise ValueError(f"{len(self.patterns)} patterns; at most {PATTERNS_LIMIT}")
-        if engine == "hyperscan" and hyperscan is None:
+        if engine == "hyperscan" and not HYPERSCAN:
             raise ValueError("Hyperscan cannot be imported here")
         self._exact: Final = tuple(_exact(pattern) for pattern in self.patterns)
         self._limits: Final = tuple(
             PLACES_LIMIT if not pattern.keyword and is_unlimited(pattern.text) else None for pattern in self.patterns
         )
         self._lengths: Final = tuple(pattern.one_word() for pattern in self.patterns)
-        self.engine: Final[Engine] = engine or ("re2" if hyperscan is None else "hyperscan")
+        self.engine: Final[Engine] = engine or ("hyperscan" if HYPERSCAN else "re2")
         self._scanners: Final = _scanners(self.patterns, self.engine)
 
     def hits(self, text: str) -> list[int]:
