@@ -12,9 +12,6 @@ import orjson
 import typer
 
 from pipeline.errors import BadInput
-from pipeline.policy.detectors import find
-from pipeline.policy.findings import Strength, Taken
-from pipeline.policy.text import view
 
 policy_app = typer.Typer(no_args_is_help=True, help="The policy: what it finds.")
 
@@ -49,22 +46,17 @@ def detect(
     ] = AtLeast.WEAK,
 ) -> None:
     """Tell where an entity is in each text: a line {"spans": [[start, end], ...]} for each, in code points."""
+    from pipeline.policy.detectors import spans_in
+    from pipeline.policy.findings import Strength
+
     strength = Strength[at_least.value.upper()]
     try:
         with sys.stdin.buffer if str(file) == "-" else file.open("rb") as lines:
             for text in _texts(str(file), lines):
-                sys.stdout.buffer.write(orjson.dumps({"spans": spans(entity.value, text, strength)}) + b"\n")
+                sys.stdout.buffer.write(orjson.dumps({"spans": spans_in(entity.value, text, strength)}) + b"\n")
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}") from None
     sys.stdout.buffer.flush()
-
-
-def spans(entity: str, body: str, at_least: Strength = Strength.WEAK) -> list[tuple[int, int]]:
-    """Where an entity is in a body, as its reader sees it; not overlapping, in order."""
-    seen = view(body)
-    places = (seen.original(hit.start, hit.end) for hit in find(entity, seen.text, at_least))
-    taken = Taken()  # two hits may share an entity of HTML that became several characters
-    return [(place.start, place.end) for place in places if taken.take(*place)]
 
 
 def _texts(name: str, lines: Iterable[bytes]) -> Iterator[str]:

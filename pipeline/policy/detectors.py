@@ -21,7 +21,8 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from pipeline.policy import accounts, cards, contacts, national
-from pipeline.policy.findings import Hit, Strength
+from pipeline.policy.findings import Hit, Strength, Taken
+from pipeline.policy.text import view
 from pipeline.records import Span
 
 
@@ -56,3 +57,11 @@ def find(entity: str, text: str, at_least: Strength = Strength.WEAK) -> list[Hit
 def detect(entity: str, text: str, at_least: Strength = Strength.WEAK) -> list[Span]:
     """Where a detector finds something, not overlapping, in order."""
     return [hit.span for hit in find(entity, text, at_least)]
+
+
+def spans_in(entity: str, body: str, at_least: Strength = Strength.WEAK) -> list[Span]:
+    """Where a detector finds something in a body as its reader sees it; places in the body, not overlapping, in order."""
+    seen = view(body)
+    places = [seen.original(hit.start, hit.end) for hit in find(entity, seen.text, at_least)]
+    taken = Taken()  # two hits may share an entity of HTML that became several characters
+    return [place for place in places if taken.take(*place)]
