@@ -112,16 +112,23 @@ def leet(text: str) -> list[Undone]:
     return [Undone(one, places, after) for one in both if one != text]
 
 
+def _parts(gap: str, least: int, *, spaced: bool) -> bool:
+    """Whether a gap is the end of a word: wider than the others, or a space where letters are parted by signs."""
+    return len(gap) > least or (gap.isspace() and not spaced)
+
+
 def spread(text: str) -> list[Undone]:
-    """Letters one by one; where most stand one space apart, a wider gap is the end of a word."""
+    """Letters one by one."""
     changes: list[tuple[int, int, str]] = []
     for row in _SPREAD_ROW.finditer(text):
         gaps = list(re.finditer(r"[ ._\-*/|]{1,3}(?=[^ .\-*/|])", row[0]))
         if len(gaps) < 3:
             continue
         least = min(len(gap[0]) for gap in gaps)
+        spaced = sum(gap[0].isspace() for gap in gaps) * 2 > len(gaps)
         changes += [
-            (row.start() + gap.start(), row.start() + gap.end(), " " if len(gap[0]) > least else "") for gap in gaps
+            (row.start() + gap.start(), row.start() + gap.end(), " " if _parts(gap[0], least, spaced=spaced) else "")
+            for gap in gaps
         ]
     if not changes:
         return []

@@ -5,7 +5,7 @@ Markup is taken away (pipeline.policy.markup) and characters are folded, one at 
     what                                                        becomes
     decimal digits of every script, superscript, circled        0-9
     letters that NFKC says are others in disguise               those (full-width, mathematical, ligatures ...)
-    accents on Latin letters, combining marks                   nothing
+    accents and marks that stand on any letter                  nothing
     format characters: zero-width, bidi, soft hyphen ...        nothing
     variation selectors, fillers                                nothing
     line breaks, tabs, spaces of all widths                     a space each
@@ -31,7 +31,6 @@ from pipeline.policy.markup import Piece, pieces
 from pipeline.records import Span
 
 _SPACE: Final = " "
-_LATIN: Final = "LATIN"
 _MARKS: Final = ((0x0300, 0x036F), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF), (0x20D0, 0x20FF), (0xFE20, 0xFE2F))
 """Marks that stand on any letter; those of one script (Thai vowels, say) are letters to its readers and stay."""
 _INVISIBLE: Final = (
@@ -41,6 +40,7 @@ _INVISIBLE: Final = (
 _LETTER_ROWS: Final = (0x1F130, 0x1F150, 0x1F170, 0x1F1E6)
 """Squared, negative and regional A to Z; NFKC leaves most of them."""
 _BLANK: Final = "\u2800"  # a braille cell without dots
+_QUOTES: Final = dict.fromkeys("\u201c\u201d\u201e\u201f", '"')
 _ZERO: Final = "\u3007"  # an ideograph, and no decimal digit to Unicode
 _WORD: Final = re.compile(r"\w+")
 
@@ -102,15 +102,12 @@ def _fold(character: str) -> str:
 
 def _without_disguise(character: str, category: str) -> str:
     apart = unicodedata.normalize("NFKD", character)
-    base = apart[0]
-    if apart != character and (base.isascii() or unicodedata.name(base, "").startswith(_LATIN)):
-        normal = "".join(one for one in apart if not unicodedata.combining(one))
-    else:
-        normal = unicodedata.normalize("NFKC", character)
+    bare = "".join(one for one in apart if not _within(ord(one), _MARKS))
+    normal = unicodedata.normalize("NFKC", character) if bare == apart else unicodedata.normalize("NFC", bare)
     if normal != character:
         return "".join(_FOLDED[ord(one)] for one in normal)
     if category[0] in "PS":
-        alike = _LOOK_ALIKES.get(ord(character), character)
+        alike = _QUOTES.get(character) or _LOOK_ALIKES.get(ord(character), character)
         return alike if not alike.isalnum() else character
     return character
 
