@@ -30,7 +30,7 @@ else:
 
 PATTERN_LIMIT: Final = 2000
 """Longest pattern, in characters."""
-PROGRAM_LIMIT: Final = 20_000
+PROGRAM_LIMIT: Final = 10_000
 """Largest pattern, in RE2's instructions; what `(a{100}){100}` grows to is refused."""
 PATTERNS_LIMIT: Final = 50_000
 """Patterns of one matcher."""
@@ -271,7 +271,8 @@ def _refused(name: str, text: str, error: Exception) -> BadPattern:
     said = error.args[0] if error.args else b""
     message = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
     why, _, piece = message.partition(": ")
-    position = text.find(piece) if piece else -1
+    # of repetitions in repetitions it is the outer one that makes too many
+    position = (text.rfind if "repetition" in why else text.find)(piece) if piece else -1
     hint = {
         "invalid perl operator": "look-around and the like need a backtracking engine, which is never used",
         "invalid escape sequence": "no such escape; back references need a backtracking engine, which is never used",

@@ -13,7 +13,9 @@ from pipeline.policy.patterns import Pattern
 
 CARD = "4012888888881881"
 WORD = "project falcon"
-SCANNER = Scanner([Pattern("falcon", WORD, keyword=True), Pattern("kickback", "kickback", keyword=True)], ["credit_card"])
+SCANNER = Scanner(
+    [Pattern("falcon", WORD, keyword=True), Pattern("kickback", "kickback", keyword=True)], ["credit_card"]
+)
 
 CARDS = {
     "bare": f"take {CARD} please",
@@ -73,7 +75,9 @@ KEYWORDS = {
     "percent signs": "".join(f"%{ord(one):02X}" for one in WORD),
 }
 NOT_CAUGHT = {
-    "every letter of the alphabet moved by 13": codecs.encode(WORD, "rot13"),  # any key could be agreed; each would be a policy of its own
+    "every letter of the alphabet moved by 13": codecs.encode(
+        WORD, "rot13"
+    ),  # any key could be agreed; each would be a policy of its own
     "repeated letters": "prooojeect falllcon",  # to join them joins words of the language as well: "hoping" is "hopping"
     "hyphens within words": "pro-ject fal-con",  # two words that are often written so; joined, "re-sign" would be "resign"
     "a synonym": "the bird thing",  # has nothing in common with the word; meaning is not for a matcher
