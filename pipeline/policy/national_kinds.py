@@ -40,13 +40,26 @@ class Kind(NamedTuple):
     named: re.Pattern[str] | None
     bare: bool
     """Whether it is a finding without a word that names it."""
-    digits: int
-    """It has no fewer."""
+    gate: str
+    """How it is written, roughly, in the dialect of pipeline.policy.patterns."""
 
 
 # letters of scripts that part words by no space may stand beside a number
 _BEFORE: Final = r"(?<![0-9A-Za-z])(?<![0-9A-Za-z][.\-/:])"
 _AFTER: Final = r"(?![0-9A-Za-z])(?![.\-/:][0-9A-Za-z])"
+
+
+_GROUP: Final = re.compile(r"\((?!\?)([^()]*)\)")
+_LOOK: Final = re.compile(r"\(\?<?[=!][^()]*\)")
+
+
+def _gate(written: str, *, case: bool) -> str:
+    """Without what RE2 has not: a separator's second place is any such separator, and looking back is left out."""
+    group = _GROUP.search(written)
+    loose = _LOOK.sub(
+        "", written if group is None else _GROUP.sub(r"(?:\1)", written).replace("\\1", f"(?:{group[1]})")
+    )
+    return rf"(?:^|\b|[^0-9A-Za-z])(?:{f'(?-i:{loose})' if case else loose})(?:\b|_)"
 
 
 def _kind(
@@ -57,11 +70,10 @@ def _kind(
     *,
     bare: bool = True,
     case: bool = False,
-    digits: int = 7,
 ) -> Kind:
     pattern = re.compile(rf"{_BEFORE}(?:{written}){_AFTER}", 0 if case else re.IGNORECASE)
     said = re.compile(rf"(?<![^\W_])(?:{named})(?![^\W_])", re.IGNORECASE) if named else None
-    return Kind(name, pattern, check, said, bare, digits)
+    return Kind(name, pattern, check, said, bare, _gate(written, case=case))
 
 
 def _weighed(digits: str, weights: tuple[int, ...]) -> int:
@@ -182,58 +194,58 @@ KINDS: Final = (
     _kind("AU_MEDICARE", r"[2-6]\d{3} \d{5} \d|[2-6]\d{9}", _medicare, "medicare"),
     _kind("CA_SIN", r"[1-79]\d{2}([ \-]?)\d{3}\1\d{3}", sin.is_valid, "sin|nas|social insurance"),
     _kind("DE_BSNR", r"\d{9}", None, r"bsnr|betriebsst\w*", bare=False),
-    _kind("DE_HANDELSREGISTER", r"HR[AB] ?\d{1,6}", None, "handelsregister|amtsgericht", case=True, digits=1),
+    _kind("DE_HANDELSREGISTER", r"HR[AB] ?\d{1,6}", None, "handelsregister|amtsgericht", case=True),
     _kind("DE_HEALTH_INSURANCE", r"[A-Z]\d{9}", _kvnr, "kvnr|krankenkasse|egk-nummer|versichertennummer"),
-    _kind("DE_ID_CARD", r"[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{7}\d", _icao, "personalausweis|ausweis|reisepass|pass-nr", digits=1),
-    _kind("DE_ID_CARD", r"T\d{8}", None, "personalausweis|ausweis", digits=1),
+    _kind("DE_ID_CARD", r"[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{7}\d", _icao, "personalausweis|ausweis|reisepass|pass-nr"),
+    _kind("DE_ID_CARD", r"T\d{8}", None, "personalausweis|ausweis"),
     _kind("DE_LANR", r"\d{9}", _lanr, "lanr|arztnummer"),
     _kind("DE_SOCIAL_SECURITY", r"\d{8}[A-Z]\d{3}", _rvnr, r"rvnr|sozialversicherung\w*"),
     _kind("DE_TAX_ID", r"[1-9]\d{10}|[1-9]\d \d{3} \d{3} \d{3}", _steuer_id, r"steuer-?id\w*|idnr|tin"),
     _kind("DE_VAT_ID", r"DE ?[1-9]\d{2} ?\d{3} ?\d{3}", de_vat.is_valid, r"ust-?idnr?|vat"),
     _kind("ES_NIE", r"[XYZ]-?\d{7}-?[A-Z]", nie.is_valid, "nie|extranjero"),
     _kind("ES_NIF", r"\d{7,8}-?[A-Z]", lambda number: bool(nif.is_valid(number.zfill(9))), "nif|dni"),
-    _kind("ES_PASSPORT", r"[A-Z]{3}\d{6}", None, _PASSPORT, digits=6),
+    _kind("ES_PASSPORT", r"[A-Z]{3}\d{6}", None, _PASSPORT),
     _kind("FI_PERSONAL_IDENTITY_CODE", r"\d{6}[\-+A-FU-Y]\d{3}[0-9A-Y]", _hetu, r"hetu|henkil\w*|identity code|id code"),
     _kind("IN_AADHAAR", r"[2-9]\d{3}([ \-:]?)\d{4}\1\d{4}", aadhaar.is_valid, "aadhaar|uidai"),
-    _kind("IN_GSTIN", r"(?:0[1-9]|[12]\d|3[0-7])[A-Z]{5}\d{4}[A-Z][1-9A-Z]Z[0-9A-Z]", None, "gstin|gst", digits=6),
-    _kind("IN_PAN", r"[A-Z]{5}\d{4}[A-Z]", None, "pan|permanent account", digits=4),
+    _kind("IN_GSTIN", r"(?:0[1-9]|[12]\d|3[0-7])[A-Z]{5}\d{4}[A-Z][1-9A-Z]Z[0-9A-Z]", None, "gstin|gst"),
+    _kind("IN_PAN", r"[A-Z]{5}\d{4}[A-Z]", None, "pan|permanent account"),
     _kind("IN_PASSPORT", r"[A-Z][1-9]\d{6}", None, _PASSPORT, bare=False),
-    _kind("IN_VEHICLE_REGISTRATION", r"[A-Z]{2}\d{1,2}[A-Z]{1,3}\d{4}", None, _PLATE, case=True, digits=5),
+    _kind("IN_VEHICLE_REGISTRATION", r"[A-Z]{2}\d{1,2}[A-Z]{1,3}\d{4}", None, _PLATE, case=True),
     _kind("IN_VOTER", r"[A-Z]{3}\d{7}", None, "voters?|vote|epic|election"),
-    _kind("IT_DRIVER_LICENSE", r"[A-Z]{2}\d{7}[A-Z]|U1[B-HJ-NP-Z0-9]{7}[A-Z]", None, _LICENCE, digits=1),
+    _kind("IT_DRIVER_LICENSE", r"[A-Z]{2}\d{7}[A-Z]|U1[B-HJ-NP-Z0-9]{7}[A-Z]", None, _LICENCE),
     _kind("IT_FISCAL_CODE", r"[A-Z]{6}\d{2}[A-EHLMPR-T]\d{2}[A-Z]\d{3}[A-Z]", None, "codice fiscale|fiscal code"),
-    _kind("IT_IDENTITY_CARD", r"[A-Z]{2} ?\d{7}|\d{7}[A-Z]{2}|[A-Z]{2}\d{5}[A-Z]{2}", None, "carta d'identit[aà]|identity card|" + _PASSPORT, digits=5),
+    _kind("IT_IDENTITY_CARD", r"[A-Z]{2} ?\d{7}|\d{7}[A-Z]{2}|[A-Z]{2}\d{5}[A-Z]{2}", None, "carta d'identit[aà]|identity card|" + _PASSPORT),
     _kind("IT_VAT_CODE", r"\d{11}|\d{8}_\d{3}", lambda digits: int(digits) > 9 and bool(iva.is_valid(digits)), "partita iva|p\\.? ?iva|vat"),
     _kind("KR_BRN", r"[1-9]\d{2}-?\d{2}-?\d{5}", _brn, "brn|business registration"),
     _kind("KR_DRIVER_LICENSE", r"(?:1[1-9]|2[0-8])([ \-])\d{2}\1\d{6}\1\d{2}", None, _LICENCE),
     _kind("KR_DRIVER_LICENSE", r"(?:1[1-9]|2[0-8])\d{10}", None, _LICENCE, bare=False),
     _kind("KR_PASSPORT", r"[MSRODG]\d{3}[A-Z]\d{4}|[MSRODG]\d{8}", None, _PASSPORT),
     _kind("KR_RRN", r"\d{6}-?[1-8]\d{6}", _korean, "rrn|frn|resident registration|korean"),
-    _kind("MAC_ADDRESS", r"[0-9A-F]{2}([:\-])(?:[0-9A-F]{2}\1){4}[0-9A-F]{2}|[0-9A-F]{4}\.[0-9A-F]{4}\.[0-9A-F]{4}", _mac, "macs?", digits=0),
+    _kind("MAC_ADDRESS", r"[0-9A-F]{2}([:\-])(?:[0-9A-F]{2}\1){4}[0-9A-F]{2}|[0-9A-F]{4}\.[0-9A-F]{4}\.[0-9A-F]{4}", _mac, "macs?"),
     _kind("MEDICAL_LICENSE", r"[ABCDEFGHJKLMPRSTUX][A-Z9]\d{7}", _dea, "dea"),
-    _kind("NG_VEHICLE_REGISTRATION", r"[A-Z]{3}[\- ]?\d{3}[A-Z]{2}", None, _PLATE, digits=3),
+    _kind("NG_VEHICLE_REGISTRATION", r"[A-Z]{3}[\- ]?\d{3}[A-Z]{2}", None, _PLATE),
     _kind("PH_MOBILE_NUMBER", r"(?:\+63|0)[ \-]?\(?9\d{2}\)?[ \-]?\d{3}[ \-]?\d{4}", None, "mobile|telepono|cp"),
     _kind("PH_TIN", r"\d{3}(-?)\d{3}\1\d{3}(?:\1\d{3})?", _ph_tin, "tin|tax id"),
     _kind("PL_PESEL", r"\d{11}", pesel.is_valid, "pesel"),
     _kind("SE_ORGANISATIONSNUMMER", r"\d{6}-?\d{4}", _orgnr, r"org\w*nummer|orgnr|company identity"),
     _kind("SE_PERSONNUMMER", r"(?:18|19|20)\d{6}[\-+]?\d{4}|\d{6}[\-+]?\d{4}", _personnummer, "personnummer|pnr|identity code|id code"),
     _kind("SG_NRIC_FIN", r"[STFGM]\d{7}[A-Z]", None, "nric|fin"),
-    _kind("SG_UEN", r"\d{8}[A-Z]|\d{9}[A-Z]|[RST]\d{2}[A-Z]{2}\d{4}[A-Z]", uen.is_valid, "uen", digits=6),
+    _kind("SG_UEN", r"\d{8}[A-Z]|\d{9}[A-Z]|[RST]\d{2}[A-Z]{2}\d{4}[A-Z]", uen.is_valid, "uen"),
     _kind("TH_TNIN", r"[1-8]\d{12}|[1-8]-\d{4}-\d{5}-\d{2}-\d", _thai, "thai|tnin|national id"),
-    _kind("TR_LICENSE_PLATE", r"(?:0[1-9]|[1-7]\d|8[01])( ?)[A-Z]{1,3}\1\d{2,4}", None, _PLATE, case=True, digits=4),
+    _kind("TR_LICENSE_PLATE", r"(?:0[1-9]|[1-7]\d|8[01])( ?)[A-Z]{1,3}\1\d{2,4}", None, _PLATE, case=True),
     _kind("TR_NATIONAL_ID", r"[1-9]\d{10}", tckimlik.is_valid, r"tckn|tc kimlik\w*|kimlik|turkish id"),
     _kind("TR_PHONE_NUMBER", r"(?:\+90|0)[ \-]?\(?[2-5]\d{2}\)?[ \-.]?\d{3}[ \-.]?\d{2}[ \-.]?\d{2}", None, "cep|telefon\\w*|phone"),
     _kind("TR_PHONE_NUMBER", r"[2-5]\d{2}([ \-.])\d{3}\1\d{2}\1\d{2}", None, "cep|telefon\\w*|phone"),
     _kind("TR_PHONE_NUMBER", r"5\d{9}", None, "cep|telefon\\w*|phone", bare=False),
-    _kind("UK_DRIVING_LICENCE", r"[A-Z]{1,5}9{0,4}(?<=[A-Z9]{5})\d[0156]\d(?:0[1-9]|[12]\d|3[01])\d[A-Z9]{2}[A-Z0-9]{3}", None, _LICENCE, digits=6),
+    _kind("UK_DRIVING_LICENCE", r"[A-Z]{1,5}9{0,4}(?<=[A-Z9]{5})\d[0156]\d(?:0[1-9]|[12]\d|3[01])\d[A-Z9]{2}[A-Z0-9]{3}", None, _LICENCE),
     _kind("UK_NHS", r"\d{3}([ \-]?)\d{3}\1\d{4}", nhs.is_valid, "nhs"),
-    _kind("UK_NINO", r"[A-CEGHJ-PRSTW-Z][A-CEGHJ-NPRSTW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]|[A-CEGHJ-PRSTW-Z][A-CEGHJ-NPRSTW-Z] \d{3} ?\d{3} ?[A-D]", _nino, "nino?|national insurance", digits=6),
-    _kind("UK_POSTCODE", r"GIR ?0AA|(?:[A-PR-UWYZ][0-9]{1,2}|[A-PR-UWYZ][A-HK-Y][0-9]{1,2}|[A-PR-UWYZ][0-9][A-HJKPS-UW]|[A-PR-UWYZ][A-HK-Y][0-9][ABEHMNPRV-Y]) ?[0-9][ABD-HJLNP-UW-Z]{2}", None, "postcode|address", case=True, digits=1),
-    _kind("UK_VEHICLE_REGISTRATION", r"[A-HJ-PR-Y]{2}(?:0[1-9]|1\d|2[0-9]|5[1-9]|6\d|7\d)[ \-]?[A-HJ-PR-Z]{3}", None, _PLATE, case=True, digits=2),
-    _kind("UK_VEHICLE_REGISTRATION", r"[A-HJ-NPR-TV-Y]\d{1,3} ?[A-HJ-PR-Z]{3}|[A-HJ-PR-Z]{3} ?\d{1,3}[A-HJ-NPR-TV-Y]", None, _PLATE, case=True, digits=1),
+    _kind("UK_NINO", r"[A-CEGHJ-PRSTW-Z][A-CEGHJ-NPRSTW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]|[A-CEGHJ-PRSTW-Z][A-CEGHJ-NPRSTW-Z] \d{3} ?\d{3} ?[A-D]", _nino, "nino?|national insurance"),
+    _kind("UK_POSTCODE", r"GIR ?0AA|(?:[A-PR-UWYZ][0-9]{1,2}|[A-PR-UWYZ][A-HK-Y][0-9]{1,2}|[A-PR-UWYZ][0-9][A-HJKPS-UW]|[A-PR-UWYZ][A-HK-Y][0-9][ABEHMNPRV-Y]) ?[0-9][ABD-HJLNP-UW-Z]{2}", None, "postcode|address", case=True),
+    _kind("UK_VEHICLE_REGISTRATION", r"[A-HJ-PR-Y]{2}(?:0[1-9]|1\d|2[0-9]|5[1-9]|6\d|7\d)[ \-]?[A-HJ-PR-Z]{3}", None, _PLATE, case=True),
+    _kind("UK_VEHICLE_REGISTRATION", r"[A-HJ-NPR-TV-Y]\d{1,3} ?[A-HJ-PR-Z]{3}|[A-HJ-PR-Z]{3} ?\d{1,3}[A-HJ-NPR-TV-Y]", None, _PLATE, case=True),
     _kind("US_BANK_NUMBER", r"\d{8,17}", None, r"bank account|account (?:number|no|#)|acct", bare=False),
     _kind("US_DRIVER_LICENSE", r"[A-Z]\d{8}", None, _LICENCE, bare=False),
-    _kind("US_MBI", r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d(-?)[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d\1[AC-HJKMNP-RT-Y]{2}\d{2}", None, "mbi|medicare|patient", digits=4),
+    _kind("US_MBI", r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d(-?)[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d\1[AC-HJKMNP-RT-Y]{2}\d{2}", None, "mbi|medicare|patient"),
     _kind("US_NPI", r"[12]\d{3}([ \-]?)\d{3}\1\d{3}", _npi, "npi|provider"),
     _kind("US_PASSPORT", r"[A-Z]?\d{8}(?:(?<=[A-Z]\d{8})|\d)", None, _PASSPORT, bare=False),
     _kind("ZA_ID_NUMBER", r"\d{13}|\d{6} \d{4} \d{3}", za_idnr.is_valid, r"south african|rsa|sa id|permanent resident|refugee|id number"),
