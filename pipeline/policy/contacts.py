@@ -50,11 +50,15 @@ _LOCAL_FORM: Final = re.compile(r"[2-9][0-9]{2}[\-.][0-9]{4}")
 _US_FORM: Final = re.compile(
     r"(?<![\w.])(?<!\d[\-/])(?:\+?1[ .\-]?)?(?:\([0-9]{3}\) ?|[0-9]{3}[ .\-])[0-9]{3}[ .\-][0-9]{4}(?![\w]|[\-.]\d)"
 )
-_ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+_OTHER: Final = re.compile(
+    r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)|(?<!\d)\d{4}[\-/.]\d{1,2}[\-/.]\d{1,2}(?!\d)"
+    r"|(?<!\d)\d{1,2}[\-/.]\d{1,2}[\-/.]\d{4}(?!\d)|\d{1,2}(?::\d{2}){1,2}(?:[.,]\d{1,6})?"
+)
+"""Internet addresses, versions, dates, times."""
 _TRIES: Final = 1000  # of libphonenumber in one text: each candidate is parsed with some 50 regular expressions
 _WINDOW: Final = 4000
 """Characters that are searched at once; libphonenumber's own expressions are not meant for a megabyte."""
-_SEVEN: Final = re.compile(r"[+(]?[0-9](?:[\W_]{0,4}[0-9]){6,}")
+_SEVEN: Final = re.compile(r"[+(]?[0-9](?:[^\w]{0,4}[0-9]){6,}")
 
 
 def find_email(text: str) -> list[Hit]:
@@ -82,12 +86,13 @@ def find_phone(text: str) -> list[Hit]:
     """Telephone numbers that libphonenumber takes for valid; without a country's code: of the US.
 
     STRONG with + and country, in the US form, or with a word near; LIKELY in another form; WEAK where the digits are
-    bare, or the form is the US's and the area code is not in use.
+    bare or parted by a slash, or the form is the US's and the area code is not in use.
     """
     found: list[Hit] = []
-    for row in _SEVEN.finditer(text):
+    without = _OTHER.sub(lambda other: "_" * len(other[0]), text)
+    for row in _SEVEN.finditer(without):
         for start in range(row.start(), row.end(), _WINDOW):
-            _phones(text, max(0, start - 2), min(len(text), start + _WINDOW, row.end() + 24), found)
+            _phones(without, max(0, start - 2), min(len(text), start + _WINDOW, row.end() + 24), found)
     return apart(found)
 
 
@@ -120,10 +125,7 @@ def _possible(written: str) -> bool:
 
 
 def _is_other(text: str, start: int, end: int) -> bool:
-    """An IP address, or a piece of a longer number or name."""
-    written = text[start:end]
-    if _ADDRESS.fullmatch(written):
-        return True
+    """A piece of a longer number or name."""
     return text[start - 1 : start].isalnum() or text[end : end + 1].isalnum()
 
 
@@ -133,4 +135,4 @@ def _phone_strength(text: str, start: int, end: int) -> Strength:
         return Strength.STRONG
     if _US_FORM.fullmatch(written) or near(text, start, end, _PHONE_WORDS):
         return Strength.STRONG
-    return Strength.WEAK if written.isdigit() else Strength.LIKELY
+    return Strength.WEAK if written.isdigit() or "/" in written else Strength.LIKELY

@@ -14,10 +14,14 @@ from functools import cache
 from typing import Final
 
 from pipeline.policy.findings import Hit, Strength, apart, near
-from pipeline.policy.national_kinds import KINDS, Kind
+from pipeline.policy.national_kinds import KINDS as FIRST
+from pipeline.policy.national_kinds import Kind
+from pipeline.policy.national_more import KINDS as MORE
 from pipeline.policy.patterns import Matcher, Pattern
 
 GATE: Final = r"[A-Z]{0,6}[0-9](?:[.\-:/ _+()]{0,2}[0-9A-Z]){4}|(?:[0-9A-F]{2}[:\-]){5}|(?:[0-9A-F]{4}\.){2}"
+KINDS: Final = FIRST + MORE
+"""Every identifier that is known."""
 _SEPARATORS: Final = re.compile(r"[\W_]+")
 _SOMETHING: Final = re.compile(r"[0-9]|[A-Fa-f]{2}[:.\-]")  # an address of a network card may be all letters
 _KEPT: Final = frozenset(("FI_PERSONAL_IDENTITY_CODE",))
