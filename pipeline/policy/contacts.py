@@ -13,10 +13,12 @@ from pipeline.policy.findings import CONTEXT_BEFORE, Hit, Strength, apart, near,
 EMAIL_GATE: Final = r"@|[\[({<]\s?at\s?[\])}>]|\sat\s[a-z0-9\-]+(?:\.|\s?[\[({<]?\s?dot\s)"
 PHONE_GATE: Final = r"[0-9](?:[^0-9A-Za-z]{0,4}[0-9]){6}"
 
-_LOCAL: Final = r"[^\W_](?:[\w.+\-'%&/=^!#$*]{0,62}[\w+\-])?|_[\w.+\-]{0,62}"
+_LOCAL: Final = r"[^\W_](?:[\w.+\-'%&]{0,62}[\w+\-])?|_[\w.+\-]{0,62}"
 _LABEL: Final = r"[^\W_](?:[\w\-]{0,61}[^\W_])?"
 _TOP: Final = r"(?:[xX][nN]--[A-Za-z0-9\-]{2,59}|[^\W\d_]{2,24})"
-_EMAIL: Final = re.compile(rf"(?<![\w.+\-])(?:{_LOCAL})@(?:{_LABEL}\.){{1,8}}{_TOP}(?!-{{0,2}}[\w]|@|\.[^\W_])")
+_EMAIL: Final = re.compile(
+    rf"(?<![\w.+\-])(?:{_LOCAL})@(?:{_LABEL}\.){{1,8}}{_TOP}(?!-{{0,2}}[\w]|@|\.[^\W_])", re.ASCII
+)
 _AT: Final = r"(?:\s{0,2}[\[({<]\s{0,2}at\s{0,2}[\])}>]\s{0,2}|\s{1,2}at\s{1,2})"
 _DOT: Final = r"(?:\.|\s{0,2}[\[({<]\s{0,2}dot\s{0,2}[\])}>]\s{0,2}|\s{1,2}dot\s{1,2})"
 _SPELT: Final = re.compile(
@@ -50,8 +52,9 @@ _LOCAL_FORM: Final = re.compile(r"[2-9][0-9]{2}[\-.][0-9]{4}")
 _US_FORM: Final = re.compile(
     r"(?<![\w.])(?<!\d[\-/])(?:\+?1[ .\-]?)?(?:\([0-9]{3}\) ?|[0-9]{3}[ .\-])[0-9]{3}[ .\-][0-9]{4}(?![\w]|[\-.]\d)"
 )
+_ABROAD_FORM: Final = re.compile(r"(?<![\w+])\(?\+[1-9]\d{0,2}\)?(?:[ .\-]?\(?\d{1,4}\)?){2,5}(?![\w]|[\-.]\d)")
 _OTHER: Final = re.compile(
-    r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)|(?<!\d)\d{4}[\-/.]\d{1,2}[\-/.]\d{1,2}(?!\d)"
+    r"(?<!\d)(?<!\d\.)\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)|(?<!\d)\d{4}[\-/.]\d{1,2}[\-/.]\d{1,2}(?!\d)"
     r"|(?<!\d)\d{1,2}[\-/.]\d{1,2}[\-/.]\d{4}(?!\d)|\d{1,2}(?::\d{2}){1,2}(?:[.,]\d{1,6})?"
 )
 """Internet addresses, versions, dates, times."""
@@ -86,7 +89,7 @@ def find_phone(text: str) -> list[Hit]:
     """Telephone numbers that libphonenumber takes for valid; without a country's code: of the US.
 
     STRONG with + and country, in the US form, or with a word near; LIKELY in another form; WEAK where the digits are
-    bare or parted by a slash, or the form is the US's and the area code is not in use.
+    bare or parted by a slash, or where the form is right and the area code is not in use.
     """
     found: list[Hit] = []
     without = _OTHER.sub(lambda other: "_" * len(other[0]), text)
@@ -105,8 +108,8 @@ def _phones(text: str, first: int, last: int, found: list[Hit]) -> None:
                 where = phonenumbers.region_code_for_number(one.number) or ""
                 found.append(Hit(start, end, _phone_strength(text, start, end), where))
     found += [
-        Hit(first + form.start(), first + form.end(), Strength.WEAK, _REGION)
-        for form in _US_FORM.finditer(window)
+        Hit(first + form.start(), first + form.end(), Strength.WEAK, "")
+        for form in (*_US_FORM.finditer(window), *_ABROAD_FORM.finditer(window))
         if _possible(form[0])
     ]
     for form in _LOCAL_FORM.finditer(window):
