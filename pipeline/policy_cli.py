@@ -53,7 +53,8 @@ def detect(
     try:
         with sys.stdin.buffer if str(file) == "-" else file.open("rb") as lines:
             for text in _texts(str(file), lines):
-                sys.stdout.buffer.write(orjson.dumps({"spans": spans_in(entity.value, text, strength)}) + b"\n")
+                spans = [[span.start, span.end] for span in spans_in(entity.value, text, strength)]
+                sys.stdout.buffer.write(orjson.dumps({"spans": spans}) + b"\n")
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}") from None
     sys.stdout.buffer.flush()

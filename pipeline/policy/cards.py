@@ -4,9 +4,9 @@ One number in ten passes Luhn and a third of all numbers begin as some card does
 
     STRONG  bare, or in the groups that cards are printed in with one separator throughout, of a brand with one length;
             or digits one by one, evenly apart
-    LIKELY  the same, but in the middle of a longer row of such groups; or in uneven groups
+    LIKELY  the same, but in the middle of a longer row of such groups; or in uneven groups, one sign between them
     WEAK    a brand whose cards have nearly any length (Maestro) or hardly a prefix, bare and without a word such as
-            "card" near; digits glued to a word or within an address of the web
+            "card" near; uneven groups and signs; digits glued to a word or within an address of the web
 
 Digits within a longer number, a decimal fraction or a serial number of letters and digits are no card.
 """
@@ -174,7 +174,8 @@ def _strength(text: str, groups: list[tuple[int, int]], first: int, last: int, *
     regular = len(sizes) == 1 or (len(separators) == 1 and (sizes in _LAYOUTS or set(sizes) == {1}))
     alone = not before and not after
     if not regular:
-        return (Strength.LIKELY if distinct else Strength.WEAK) if alone else None
+        one_sign = len(set("".join(separators))) == 1
+        return (Strength.LIKELY if distinct and one_sign else Strength.WEAK) if alone else None
     in_row = len(sizes) > 1 and (before in separators or after in separators) and not alone
     if glued or (not named and _WEB.search(text[max(0, start - 80) : start]) is not None):
         return Strength.WEAK

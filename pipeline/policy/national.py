@@ -19,7 +19,11 @@ from pipeline.policy.national_kinds import Kind
 from pipeline.policy.national_more import KINDS as MORE
 from pipeline.policy.patterns import Matcher, Pattern
 
-GATE: Final = r"[A-Z]{0,6}[0-9](?:[.\-:/ _+()]{0,2}[0-9A-Z]){4}|(?:[0-9A-F]{2}[:\-]){5}|(?:[0-9A-F]{4}\.){2}"
+GATE: Final = (
+    r"[A-Z]{0,6}[0-9](?:[.\-:/ _+()]{0,2}[0-9A-Z]){4}|(?:[0-9A-F]{2}[:\-]){5}|(?:[0-9A-F]{4}\.){2}"
+    r"|(?-i:GIR ?0AA|HR[AB] ?[0-9]|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}|[A-Z][0-9]{1,3} ?[A-Z]{3}|[A-Z]{3} ?[0-9]{1,3}[A-Z])"
+)
+"""Five digits and letters that begin with a digit; and the shorter ones, of post and vehicles."""
 KINDS: Final = FIRST + MORE
 """Every identifier that is known."""
 _SEPARATORS: Final = re.compile(r"[\W_]+")

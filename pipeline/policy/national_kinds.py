@@ -161,22 +161,22 @@ def _thai(digits: str) -> bool:
     return province >= 10 and province not in _NO_PROVINCES and bool(pin.is_valid(digits))
 
 
-_UEN_BUSINESS: Final = ("XMKECAWLJDB", (10, 4, 9, 3, 8, 2, 7, 1))
-_UEN_COMPANY: Final = ("ZKCMDNERGWH", (10, 8, 6, 4, 9, 7, 5, 3, 1))
-_UEN_OTHER: Final = ("ABCDEFGHJKLMNPQRSTUVWX0123456789", (4, 3, 5, 3, 10, 2, 2, 5, 7))
+_Uen = tuple[str, tuple[int, ...]]
+_UEN_BUSINESS: Final[_Uen] = ("XMKECAWLJDB", (10, 4, 9, 3, 8, 2, 7, 1))
+_UEN_COMPANY: Final[_Uen] = ("ZKCMDNERGWH", (10, 8, 6, 4, 9, 7, 5, 3, 1))
+_UEN_OTHER: Final[_Uen] = ("ABCDEFGHJKLMNPQRSTUVWX0123456789", (4, 3, 5, 3, 10, 2, 2, 5, 7))
 
 
 def _uen(number: str) -> bool:
     """Of businesses, companies, others: each with a check letter of its own."""
-    if number[0].isalpha():
-        letters, weights = _UEN_OTHER
-        if not set(number) <= set(letters):
-            return False
-        total = sum(letters.index(one) * weight for one, weight in zip(number, weights, strict=False)) - 5
-    else:
+    if number[0].isdigit():
         letters, weights = _UEN_BUSINESS if len(number) == 9 else _UEN_COMPANY
-        total = _weighed(number, weights)
-    return letters[total % 11] == number[-1]
+        return letters[_weighed(number, weights) % 11] == number[-1]
+    letters, weights = _UEN_OTHER
+    if not set(number) <= set(letters):
+        return False
+    total = sum(letters.index(one) * weight for one, weight in zip(number, weights, strict=False))
+    return letters[(total - 5) % 11] == number[-1]
 
 
 def _south_african(digits: str) -> bool:

@@ -13,7 +13,8 @@ from pipeline.policy import detectors
 from pipeline.policy.content import Scanner
 from pipeline.policy.detectors import DETECTORS
 from pipeline.policy.findings import Strength
-from pipeline.policy.patterns import Pattern
+from pipeline.policy.patterns import Matcher, Pattern
+from pipeline.policy.text import view
 from tests.policy_truth import score
 from tests.support import shared
 
@@ -79,6 +80,14 @@ def test_real_chat_has_no_card_and_no_social_security_number_also_when_disguises
         found.update((one.name, text) for one in there if one.strength is Strength.STRONG)
         before[sender] = text
     assert found == {}
+
+
+@needs_truth
+@pytest.mark.parametrize("entity", DETECTORS)
+def test_a_gate_hides_nothing_of_the_truth(entity: str) -> None:
+    gate = Matcher([Pattern(entity, DETECTORS[entity].gate)])
+    texts = [view(row["text"]).text for row in score.rows(entity)]
+    assert [text for text in texts if detectors.find(entity, text) and not gate.hits(text)] == []
 
 
 @needs_corpora
