@@ -16,22 +16,22 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from pipeline.policy.places import Places
 from pipeline.records import Span
 
 
 class Undone(NamedTuple):
-    """A text without its disguise; `starts` and `ends` say where each character stood in the disguised one."""
+    """A text without its disguise, and where each character stood in the disguised one."""
 
     text: str
-    starts: Sequence[int]
-    ends: Sequence[int]
+    places: Places
 
     def original(self, start: int, end: int) -> Span:
-        return Span(self.starts[start], self.ends[end - 1])
+        return self.places.original(start, end)
 
 
 _DIGIT_WORDS: Final = {
@@ -69,18 +69,16 @@ _PRINTABLE: Final = re.compile(r"[\s!-~\u00a0-\U0010ffff]{5,}")
 def _rebuilt(text: str, changes: Iterable[tuple[int, int, str]]) -> Undone:
     """The text with stretches replaced; a replacement's characters all stood where the stretch did."""
     pieces: list[str] = []
-    starts: list[int] = []
-    ends: list[int] = []
+    places = Places()
     at = 0
     for start, end, instead in changes:
         pieces += (text[at:start], instead)
-        starts += (*range(at, start), *(start for _ in instead))
-        ends += (*range(at + 1, start + 1), *(end for _ in instead))
+        places.as_is(at, start)
+        places.instead(start, end, len(instead))
         at = end
     pieces.append(text[at:])
-    starts += range(at, len(text))
-    ends += range(at + 1, len(text) + 1)
-    return Undone("".join(pieces), tuple(starts), tuple(ends))
+    places.as_is(at, len(text))
+    return Undone("".join(pieces), places)
 
 
 def spelt(text: str) -> list[Undone]:
@@ -107,9 +105,10 @@ def alike(text: str) -> list[Undone]:
 
 def leet(text: str) -> list[Undone]:
     """Digits and signs that stand for letters; 1 may be an i or an l."""
-    places, after = range(len(text)), range(1, len(text) + 1)
+    places = Places()
+    places.as_is(0, len(text))
     both = {text.translate(_LEET_I): None, text.translate(_LEET_L): None}
-    return [Undone(one, places, after) for one in both if one != text]
+    return [Undone(one, places) for one in both if one != text]
 
 
 def _parts(gap: str, least: int, *, spaced: bool) -> bool:
@@ -133,7 +132,7 @@ def spread(text: str) -> list[Undone]:
     if not changes:
         return []
     joined = _rebuilt(text, changes)
-    return [joined, *(Undone(one.text, joined.starts, joined.ends) for one in leet(joined.text))]
+    return [joined, *(Undone(one.text, joined.places) for one in leet(joined.text))]
 
 
 def encoded(text: str) -> list[Undone]:
@@ -143,7 +142,13 @@ def encoded(text: str) -> list[Undone]:
         for code in (_PERCENTS.finditer(text) if "%" in text else ())
     ]
     shown += [(code, decoded) for code in _ENCODED.finditer(text) for decoded in _decoded(code[0])]
-    return [Undone(decoded, (code.start(),) * len(decoded), (code.end(),) * len(decoded)) for code, decoded in shown]
+    return [Undone(decoded, _at_once(code, decoded)) for code, decoded in shown]
+
+
+def _at_once(code: re.Match[str], decoded: str) -> Places:
+    places = Places()
+    places.instead(code.start(), code.end(), len(decoded))
+    return places
 
 
 def _decoded(code: str) -> list[str]:

@@ -28,6 +28,7 @@ from typing import Final
 from confusable_homoglyphs import confusables
 
 from pipeline.policy.markup import Piece, pieces
+from pipeline.policy.places import Places
 from pipeline.records import Span
 
 _SPACE: Final = " "
@@ -43,6 +44,7 @@ _BLANK: Final = "\u2800"  # a braille cell without dots
 _QUOTES: Final = dict.fromkeys("\u201c\u201d\u201e\u201f", '"')
 _ZERO: Final = "\u3007"  # an ideograph, and no decimal digit to Unicode
 _WORD: Final = re.compile(r"\w+")
+_ODD: Final = re.compile(r"[^ -~]")
 
 
 def _look_alikes() -> dict[int, str]:
@@ -124,14 +126,13 @@ def _latinised(found: re.Match[str]) -> str:
 class View:
     """What a reader sees of a body, and where it stood."""
 
-    __slots__ = ("_caseless", "_ends", "_pieces", "_starts", "body", "text")
+    __slots__ = ("_caseless", "_pieces", "_places", "body", "text")
 
     def __init__(self, body: str, text: str, from_pieces: tuple[Piece, ...] | None) -> None:
         self.body = body
         self.text = text
         self._pieces = from_pieces
-        self._starts: list[int] | None = None
-        self._ends: list[int] = []
+        self._places: Places | None = None
         self._caseless: str | None = None
 
     @property
@@ -151,33 +152,35 @@ class View:
 
     def original(self, start: int, end: int) -> Span:
         """Where in the body the text from `start` to `end` stood, with the marks on its last letter."""
-        if self._pieces is None or start >= end:
-            return Span(start, end) if self._pieces is None else Span(self._place(start), self._place(start))
-        starts = self._map()
-        return Span(starts[start], self._ends[end - 1])
+        if self._pieces is None:
+            return Span(start, end)
+        if self._places is None:
+            self._places = _places(self._pieces)
+        if start < end:
+            return self._places.original(start, end)
+        at = self._places.original(start, start + 1).start if start < len(self.text) else len(self.body)
+        return Span(at, at)
 
-    def _place(self, position: int) -> int:
-        starts = self._map()
-        return starts[position] if position < len(starts) else len(self.body)
 
-    def _map(self) -> list[int]:
-        if self._starts is None:
-            starts: list[int] = []
-            ends = self._ends
-            for piece in self._pieces or ():
-                at = piece.start
-                for character in piece.text:
-                    end = at + 1 if piece.verbatim else piece.end
-                    folded = _FOLDED[ord(character)]
-                    for _ in folded:
-                        starts.append(at)
-                        ends.append(end)
-                    if not folded and ends and unicodedata.category(character).startswith("M"):
-                        ends[-1] = max(ends[-1], end)
-                    if piece.verbatim:
-                        at = end
-            self._starts = starts
-        return self._starts
+def _places(parts: tuple[Piece, ...]) -> Places:
+    """Where each character of the folded text stood. Runs of characters that were folded to one each stay runs."""
+    places = Places()
+    for part in parts:
+        if not part.verbatim:
+            places.instead(part.start, part.end, sum(len(_FOLDED[ord(one)]) for one in part.text))
+            continue
+        run = 0  # where it began
+        for odd in _ODD.finditer(part.text):
+            at, folded = odd.start(), _FOLDED[ord(odd[0])]
+            if len(folded) == 1:
+                continue
+            places.as_is(part.start + run, part.start + at)
+            places.instead(part.start + at, part.start + at + 1, len(folded))
+            if not folded and unicodedata.category(odd[0]).startswith("M"):
+                places.widen(part.start + at + 1)
+            run = at + 1
+        places.as_is(part.start + run, part.end)
+    return places
 
 
 def view(body: str, *, html: bool | None = None) -> View:

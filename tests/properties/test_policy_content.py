@@ -100,8 +100,10 @@ ENGINES = (Matcher(_PATTERNS, "hyperscan" if HYPERSCAN else "re2"), Matcher(_PAT
 def test_what_is_undone_leads_back(body: str, way: str) -> None:
     seen = view(body).text
     for undone in DISGUISES[way].undo(seen):
-        assert len(undone.starts) == len(undone.ends) == len(undone.text)
-        assert all(0 <= start < end <= len(seen) for start, end in zip(undone.starts, undone.ends, strict=True))
+        assert len(undone.places) == len(undone.text)
+        for at in range(len(undone.text)):
+            start, end = undone.original(at, at + 1)
+            assert 0 <= start < end <= len(seen)
 
 
 @pytest.mark.slow
