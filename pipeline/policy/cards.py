@@ -85,6 +85,7 @@ _LAYOUTS: Final = frozenset(
         (4, 4, 4, 1), (4, 4, 5), (4, 3, 3, 3), (4, 5, 6), (8, 8), (6, 10), (6, 13), (4, 12), (4, 4, 8), (4, 8, 4),
     )
 )  # fmt: skip
+_MOST_GROUPS: Final = max(len(layout) for layout in _LAYOUTS)
 GATE: Final = r"[0-9](?:[^0-9A-Za-z]{0,3}[0-9]){11}"
 """What every card has; a scan for it leaves nearly all messages out."""
 _ROW: Final = re.compile(r"[0-9](?:[\W_]{0,3}[0-9])*")
@@ -135,7 +136,8 @@ def _from(text: str, groups: list[tuple[int, int]], first: int) -> tuple[int, Hi
     best: tuple[tuple[bool, int], int, Hit] | None = None
     digits = ""
     sizes: tuple[int, ...] = ()
-    for last in range(first, len(groups)):
+    most = LONGEST if first == 0 and len(groups) <= LONGEST else _MOST_GROUPS
+    for last in range(first, min(len(groups), first + most)):
         digits += text[groups[last][0] : groups[last][1]]
         sizes += (groups[last][1] - groups[last][0],)
         if len(digits) > LONGEST:

@@ -155,7 +155,8 @@ def _decoded(code: str) -> list[str]:
     found: list[str] = []
     if _HEX.fullmatch(code):
         found += _readable(bytes.fromhex(code))
-    if _BASE64.fullmatch(code) and not code.isdigit():
+    # base64 of a few words has letters of both cases; names and paths seldom have
+    if code not in {code.lower(), code.upper()} and _BASE64.fullmatch(code):
         bare = code.rstrip("=").translate(_URL_SAFE)
         with suppress(binascii.Error):  # no base64 either
             found += _readable(base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True))
