@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from pipeline import logs, terminal
 from pipeline.errors import BadInput, ComplianceError
+from pipeline.policy_cli import policy_app
 from pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ local_app = typer.Typer(no_args_is_help=True, help="A real Kafka and a ClickHous
 app.add_typer(topics_app, name="topics")
 app.add_typer(deadletters_app, name="deadletters")
 app.add_typer(local_app, name="local")
+app.add_typer(policy_app, name="policy")
 
 
 class What(StrEnum):

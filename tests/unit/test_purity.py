@@ -14,11 +14,16 @@ CORE = ["records.py", "codec.py", "topology.py", "stages", "policy"]
 # What the core may import from elsewhere; to add a name here is to say that it does no I/O and reads no clock.
 STANDARD = {
     "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "contextlib", "copy", "dataclasses",
-    "datetime", "decimal", "difflib", "enum", "fractions", "functools", "graphlib", "hashlib", "heapq", "io", "ipaddress", "itertools", "json",
+    "datetime", "decimal", "difflib", "enum", "fractions", "functools", "graphlib", "hashlib", "heapq", "html", "io",
+    "ipaddress", "itertools", "json",
     "math", "operator", "re", "string", "struct", "sys", "types", "typing", "unicodedata", "zlib",
     "zoneinfo",  # reads the zone database, when a policy is made ready
 }  # fmt: skip
-FOREIGN = {"fastavro", "orjson", "pydantic", "typing_extensions", "xxhash", "yaml"}
+# confusable_homoglyphs, phonenumbers and stdnum read tables of their own packages, when they are imported.
+FOREIGN = {
+    "confusable_homoglyphs", "fastavro", "hyperscan", "orjson", "phonenumbers", "pydantic", "re2", "stdnum",
+    "typing_extensions", "xxhash", "yaml",
+}  # fmt: skip
 # Settings are frozen data; reading them is I/O.
 FROM_SETTINGS_NOT = {"load_settings", "Settings"}
 # Attributes of allowed modules that read a clock, the environment, a stream or the machine.
