@@ -13,6 +13,8 @@ from tests.properties.test_merging import KEEPERS
 from tests.support.captures import START, Bench, everything, refold
 from tests.support.streams import Move, long_stream, streams
 
+pytestmark = pytest.mark.slow
+
 
 def go_on(bench: Bench, moves: list[Move], first: int) -> list[Any]:
     return [

@@ -58,6 +58,7 @@ def check_against_the_model(moves: list[Move]) -> None:
         assert tuple(took.verdict["blocked_recipients"]) == answer.blocked
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(streams(), st.sampled_from([0, 2]), st.sampled_from([1_000_000, 20, 1]))
 def test_nothing_is_lost_and_nothing_twice(moves: list[Move], partitions: int, max_entries: int) -> None:
@@ -86,6 +87,7 @@ def test_nothing_is_lost_and_nothing_twice(moves: list[Move], partitions: int, m
     assert copies.keys() == due
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(streams(), st.integers(1, 7))
 def test_batching_has_no_effect(moves: list[Move], batch: int) -> None:
