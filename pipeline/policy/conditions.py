@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from pipeline.policy.content import Finding, Scanner
+from pipeline.policy.findings import Strength
 from pipeline.policy.groups import Groups
-from pipeline.policy.model import DAYS, Condition, Hours
-from pipeline.records import Direction, Event
+from pipeline.policy.model import DAYS, Condition, Content, Hours
+from pipeline.policy.patterns import Pattern
+from pipeline.records import Direction, Event, Span
 
 Everybody: Final = None
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,16 +32,60 @@ class Selectors:
         return len(self.lists) - 1
 
 
+class Contents:
+    """All that the conditions of a policy look for in texts, for one scan."""
+
+    def __init__(self) -> None:
+        self._patterns: list[Pattern] = []
+        self._entities: list[str] = []
+
+    def add(self, content: Content) -> dict[str, Strength]:
+        """What findings of it are named, and how sure they must be."""
+        wanted: dict[str, Strength] = {}
+        for entity in content.entities:
+            self._entities.append(entity)
+            wanted[entity] = Strength[content.at_least.upper()]
+        for text, keyword in (*((one, True) for one in content.keywords), *((one, False) for one in content.patterns)):
+            name = f"pattern-{len(self._patterns)}"
+            self._patterns.append(Pattern(name, text, keyword=keyword))
+            wanted[name] = Strength.STRONG
+        return wanted
+
+    def scanner(self) -> Scanner | None:
+        """What looks for all of it; None where there is nothing."""
+        if not self._patterns and not self._entities:
+            return None
+        return Scanner(self._patterns, self._entities)
+
+
+class Seen:
+    """What is in one body, looked for when it is first asked for."""
+
+    def __init__(self, scanner: Scanner | None, body: str) -> None:
+        self._scanner, self._body = scanner, body
+        self._found: dict[str, list[Finding]] | None = None
+
+    def findings(self) -> Mapping[str, Sequence[Finding]]:
+        """By name."""
+        if self._found is None:
+            self._found = {}
+            if self._scanner is not None and self._body:
+                for one in self._scanner.scan(self._body):
+                    self._found.setdefault(one.name, []).append(one)
+        return self._found
+
+
 class Test:
     """A condition, ready to be asked.
 
     Args:
         condition: as in the file.
         selectors: where its lists of who are put.
+        contents: where what it looks for in texts is put.
         domains: ours, for directions.
     """
 
-    def __init__(self, condition: Condition, selectors: Selectors, domains: Sequence[str]) -> None:
+    def __init__(self, condition: Condition, selectors: Selectors, contents: Contents, domains: Sequence[str]) -> None:
         self._kinds = frozenset(condition.kinds or ())
         self._types = frozenset(condition.conversation_types or ())
         self._clusters = frozenset(condition.clusters or ())
@@ -47,6 +94,8 @@ class Test:
         self._directions = frozenset(condition.directions or ())
         self._domains = frozenset(one.casefold() for one in domains)
         self._hours = clock(condition.hours) if condition.hours else None
+        self._content = condition.content
+        self._wanted = contents.add(condition.content) if condition.content else {}
 
     def holds(self, event: Event, source: frozenset[int]) -> bool:
         """Whether the event itself is like this; `source`: its sender's groups when it was sent."""
@@ -57,6 +106,18 @@ class Test:
             and (not self._clusters or event["cluster"] in self._clusters)
             and (self._hours is None or self._hours(event["sent_at"]))
         )
+
+    def found(self, seen: Seen) -> tuple[Span, ...] | None:
+        """Where in the text is what it looks for, in order; None where that is too little, () where it looks for nothing."""
+        if self._content is None:
+            return ()
+        spans = {
+            one.span
+            for name, least in self._wanted.items()
+            for one in seen.findings().get(name, ())
+            if one.strength >= least
+        }
+        return tuple(sorted(spans)) if len(spans) >= self._content.count else None
 
     def places(self, event: Event, recipients: Sequence[str], groups: Groups) -> tuple[int, ...] | None:
         """Those of the recipients whom it is about; None: all of them."""

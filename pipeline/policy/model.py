@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from pipeline.policy.patterns import Pattern, check
 from pipeline.records import Direction, Severity
 
 Kind = Literal[
@@ -16,6 +17,9 @@ Kind = Literal[
     "faq_delete", "join", "leave", "presence", "login", "logout", "file_post", "file_delete", "room_delete",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
+Entity = Literal[
+    "credit_card", "us_ssn", "us_itin", "iban", "us_aba_routing", "phone", "email", "national_id"
+]  # fmt: skip
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = get_args(Day)
 
@@ -151,6 +155,29 @@ class Hours(Part):
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
 
 
+class Content(Part):
+    """What the text must hold: any of these, so many times."""
+
+    entities: Annotated[tuple[Entity, ...], BeforeValidator(_listed)] = ()
+    keywords: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Words as they are written, whole, in any case."""
+    patterns: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Regular expressions of RE2."""
+    at_least: Literal["weak", "likely", "strong"] = "strong"
+    """How sure a detector must be."""
+    count: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _looks_for_something(self) -> Content:
+        if not (self.entities or self.keywords or self.patterns):
+            raise ValueError("looks for nothing: name entities, keywords or patterns")
+        for number, text in enumerate(self.keywords):
+            check(Pattern(f"keywords.{number}", text, keyword=True))
+        for number, text in enumerate(self.patterns):
+            check(Pattern(f"patterns.{number}", text))
+        return self
+
+
 class Condition(Part):
     """What an event must be like; all that is named must hold, and of a list any one."""
 
@@ -163,6 +190,7 @@ class Condition(Part):
     clusters: Annotated[tuple[str, ...] | None, BeforeValidator(_listed)] = None
     conversation_types: ConversationTypes | None = None
     hours: Hours | None = None
+    content: Content | None = None
 
 
 class EventRule(Rule):
@@ -171,8 +199,18 @@ class EventRule(Rule):
     when: Condition = Condition()
     unless: Condition | None = None
     """Not where this holds as well; for each recipient."""
-    action: Literal["ok", "block", "alert"]
-    """ok: no later rule is asked for these recipients; alert: a finding, and it is delivered as sent."""
+    action: Literal["ok", "block", "modify", "alert"]
+    """ok: no later rule is asked for these recipients; alert: a finding, and it is delivered as sent; modify: delivered
+    with `replace` in the place of what `when.content` found."""
+    replace: str = "[removed]"
+
+    @model_validator(mode="after")
+    def _knows_what_to_replace(self) -> EventRule:
+        if self.action == "modify" and self.when.content is None:
+            raise ValueError("modify replaces what when.content finds: say what that is")
+        if self.action != "modify" and "replace" in self.model_fields_set:
+            raise ValueError("replace is for the action modify")
+        return self
 
 
 class Document(Part):

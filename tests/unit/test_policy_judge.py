@@ -92,6 +92,47 @@ def test_all_blocked() -> None:
     assert (found.decision, found.reason) == ("blocked", "nothing leaves")
 
 
+CONTENT = """
+version: 1
+rules:
+  - {id: chief, action: ok, when: {senders: chief@bank.example}}
+  - {id: leak, action: block, reason: secret, when: {content: {keywords: [project falcon]}, recipients: "*@far.example"}}
+  - {id: cards, action: modify, replace: "[card]", reason: no cards, when: {content: {entities: credit_card}}}
+  - {id: digits, action: modify, replace: "#", when: {content: {patterns: ["[0-9]{4}"], count: 2}}}
+  - {id: many, action: alert, when: {content: {patterns: ["[0-9]{4}"], count: 5}}}
+"""
+CARD = "4012 8888 8888 1881"
+
+
+def read_text(body: str, *recipients: str, sender: str = "bob@bank.example") -> Judgement:
+    event: Any = capture(sender=sender, body=body, recipients=list(recipients or ["cy@bank.example"]))
+    return RulePolicy(read(CONTENT), "d").judge(event, tuple(event["recipients"]))
+
+
+def test_what_is_found_is_replaced_and_the_first_rule_has_the_place() -> None:
+    found = read_text(f"pay with {CARD} by 2026")
+    assert (found.decision, found.reason, found.rules) == ("modified", "no cards", ("cards", "digits", "many"))
+    assert [(one.recipients, one.delivered_body) for one in found.outcomes] == [((0,), "pay with [card] by #")]
+    assert [(one.rule, len(one.spans)) for one in found.findings] == [("cards", 1), ("digits", 5), ("many", 5)]
+    assert found.findings[0].spans == ((9, 28),)
+
+
+def test_too_few_are_none() -> None:
+    assert read_text("call 1234") is OK
+    assert read_text(f"pay with {CARD}", sender="chief@bank.example").decision == "ok"
+
+
+def test_blocked_for_some_and_changed_for_others() -> None:
+    body = f"Project\u00a0Falc\u200bon costs {CARD}"
+    found = read_text(body, "cy@bank.example", "x@far.example")
+    assert found.decision == "modified"
+    assert {one.recipients: (one.decision, one.delivered_body, one.rules) for one in found.outcomes} == {
+        (0,): ("modified", "Project\u00a0Falc\u200bon costs [card]", ("cards", "digits")),
+        (1,): ("blocked", None, ("leak",)),
+    }
+    assert found.reason == "secret; no cards"
+
+
 def test_an_event_without_recipients() -> None:
     found = judge(kind="join", sender="bob@bank.example", recipients=[], sent_at=NOON * 1_000_000)
     assert (found.decision, found.reason, found.outcomes) == ("blocked", "closed", ())
