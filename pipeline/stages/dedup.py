@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from pipeline.records import Capture, Decision, Event, Outcome
+from pipeline.stages.alike import Alike
 from pipeline.stages.identity import Identity, again, content_hash, delivered_keys, of_message
 
 CHUNK: Final = 512
@@ -28,7 +29,7 @@ KEY_BYTES: Final = 80
 MESSAGE_BYTES: Final = 130
 """Measured: a message's columns and its number, without its recipients and event_id."""
 RECORD_BYTES: Final = 600
-PATH_BYTES: Final = 300
+PATH_BYTES: Final = 450
 LIST_BYTES: Final = 72
 NAME_BYTES: Final = 150
 """Reckoned: a Record, a path of a message without ids, a list of recipients without its names, a name of a long list."""
@@ -130,7 +131,7 @@ class MergeState:
         self._forgotten = 0
         self._chunk_size = max(1, min(CHUNK, max_entries // 64))
         self._index: dict[int, int] = {}
-        self._timed: dict[int, list[tuple[int, set[int]]]] = {}
+        self._timed: dict[int, Alike] = {}
         self._shared_keys: dict[int, list[int]] = {}
         self._chunks: dict[int, _Chunk] = {}
         self._first = self._next = self._floor = 0
@@ -190,10 +191,13 @@ class MergeState:
         return Fit(rules[found], found, tuple(sorted(rules.keys() - {found})) if len(rules) > 1 else ())
 
     def _find_by_path(self, identity: Identity) -> Fit | None:
+        alike = self._timed.get(identity.timed or 0)
+        if alike is None:
+            return None
         fits = [
             number
-            for number, paths in self._timed.get(identity.timed or 0, ())
-            if number >= self._floor and identity.path not in paths and self._content(number) == identity.content
+            for number in alike.lacking(identity.path)
+            if number >= self._floor and self._content(number) == identity.content
         ]
         return Fit("path", fits[0], tuple(fits[1:])) if fits else None
 
@@ -356,13 +360,10 @@ class MergeState:
             self._charge(chunk, LIST_BYTES)
 
     def _bind_path(self, chunk: _Chunk, timed: int, path: int, number: int) -> None:
-        entries = self._timed.setdefault(timed, [])
-        for at, paths in entries:
-            if at == number:
-                paths.add(path)
-                break
-        else:
-            entries.append((number, {path}))
+        alike = self._timed.get(timed)
+        if alike is None:
+            alike = self._timed[timed] = Alike()
+        if alike.add(number, path):
             chunk.timed.append(timed)
         self._charge(chunk, PATH_BYTES)
 
@@ -459,11 +460,9 @@ class MergeState:
             else:
                 self._shared_keys.pop(key, None)
         for timed in set(chunk.timed):
-            entries = [entry for entry in self._timed.get(timed, ()) if entry[0] >= end]
-            if entries:
-                self._timed[timed] = entries
-            else:
-                self._timed.pop(timed, None)
+            alike = self._timed.get(timed)
+            if alike is not None and not alike.forget_below(end):
+                del self._timed[timed]
         self._charged -= chunk.charged
 
     def _charge(self, chunk: _Chunk, size: int) -> None:
