@@ -139,7 +139,7 @@ def export(
 
         lines = exports.export(client, found, what.value, database=database)
         if output is None:
-            _to_stdout(lines)
+            terminal.print_lines(lines)
         else:
             with output.open("wb") as file, terminal.progress(what.value) as progress:
                 for number, line in enumerate(lines, 1):
@@ -351,17 +351,6 @@ def _with_url(settings: Settings, url: str) -> Settings:
     except ValidationError as error:
         raise BadInput(f"--clickhouse: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
     return settings.model_copy(update={"clickhouse": named})
-
-
-def _to_stdout(lines: Iterator[bytes]) -> None:
-    """Write lines; a reader that has seen enough (head) is no error."""
-    try:
-        for line in lines:
-            sys.stdout.buffer.write(line)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
-        raise typer.Exit(128 + signal.SIGPIPE) from None
 
 
 def _stop_on_signals() -> threading.Event:

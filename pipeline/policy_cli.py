@@ -11,6 +11,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from pipeline import terminal
 from pipeline.errors import BadInput
 
 policy_app = typer.Typer(no_args_is_help=True, help="The policy: what it finds.")
@@ -50,14 +51,20 @@ def detect(
     from pipeline.policy.findings import Strength
 
     strength = Strength[at_least.value.upper()]
+
+    def spans(text: str) -> bytes:
+        found = [[span.start, span.end] for span in spans_in(entity.value, text, strength)]
+        return orjson.dumps({"spans": found}) + b"\n"
+
+    terminal.print_lines(map(spans, _texts(str(file), _lines(file))))
+
+
+def _lines(file: Path) -> Iterator[bytes]:
     try:
         with sys.stdin.buffer if str(file) == "-" else file.open("rb") as lines:
-            for text in _texts(str(file), lines):
-                spans = [[span.start, span.end] for span in spans_in(entity.value, text, strength)]
-                sys.stdout.buffer.write(orjson.dumps({"spans": spans}) + b"\n")
+            yield from lines
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}") from None
-    sys.stdout.buffer.flush()
 
 
 def _texts(name: str, lines: Iterable[bytes]) -> Iterator[str]:

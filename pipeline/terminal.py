@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
+import typer
 
 Progress = Callable[[int, int | None], None]
 """Told how much is done and, where known, of how much in all; both in the same unit."""
@@ -42,6 +45,17 @@ def progress(what: str) -> Iterator[Progress]:
 def print_json(value: Any) -> None:
     """One JSON object on a line of its own on stdout."""
     sys.stdout.write(orjson.dumps(value, default=str).decode() + "\n")
+
+
+def print_lines(lines: Iterable[bytes]) -> None:
+    """Lines on stdout; a reader that has seen enough (head) is no error."""
+    try:
+        for line in lines:
+            sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+        raise typer.Exit(128 + signal.SIGPIPE) from None
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:

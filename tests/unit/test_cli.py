@@ -201,7 +201,7 @@ def test_a_worker_ends_cleanly_at_a_signal(number: signal.Signals) -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    code = "from pipeline.cli import _to_stdout; _to_stdout(b'{}\\n' for _ in range(1_000_000))"
+    code = "from pipeline.terminal import print_lines; print_lines(b'{}\\n' for _ in range(1_000_000))"
     command = f"{sys.executable} -c {json.dumps(code)} | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=60)
     assert done.stdout == b"{}\n"
