@@ -64,6 +64,7 @@ class What(StrEnum):
     VERDICTS = "verdicts"
     JOURNAL = "journal"
     FINDINGS = "findings"
+    POLICIES = "policies"
     ALERTS = "alerts"
     DEAD_LETTERS = "dead-letters"
 
@@ -92,7 +93,7 @@ def process(
     into: Annotated[Path, typer.Option("--into", metavar="DIR", help="The archive: made if missing, else continued.")],
     policy: Annotated[
         Path | None,
-        typer.Option("--policy", metavar="POLICY.yaml", help="Not built yet. Left out: everything is ok as sent."),
+        typer.Option("--policy", metavar="POLICY.yaml", help="Rules to judge by. Left out: everything is ok as sent."),
     ] = None,
     from_line: Annotated[
         int, typer.Option("--from-line", min=1, metavar="N", help="Go on at this line, after mending the file.")
@@ -218,7 +219,12 @@ def topics_create(config: Config = None, as_json: AsJson = False) -> None:
     settings = load_settings(config)
     from pipeline.topics import create
 
-    created = create(settings)
+    routes: tuple[str, ...] = ()
+    if settings.policy.file is not None:
+        from pipeline.policy_source import load
+
+        routes = load(settings.policy.file, settings.policy).routes
+    created = create(settings, routes)
     if as_json:
         terminal.print_json({"created": list(created)})
     else:

@@ -17,9 +17,9 @@ import fastavro
 from pipeline.avro_reader import Read, compile_reader
 from pipeline.avro_straight import compile_event
 from pipeline.errors import Poison
-from pipeline.records import Capture, Event
+from pipeline.records import Capture, DeliveredFile, Event
 
-EVENT, JOURNAL, COPY, VERDICT, FINDING, DEAD_LETTER, BATCH, HEAD = range(1, 9)
+EVENT, JOURNAL, COPY, VERDICT, FINDING, DEAD_LETTER, BATCH, HEAD, POLICY = range(1, 10)
 """Schema ids where there is no registry."""
 
 WIRE_HEADER: Final = 5
@@ -86,6 +86,16 @@ def text(value: str) -> bytes:
 def optional_text(value: str | None) -> bytes:
     """An Avro union of null and string, null first."""
     return b"\0" if value is None else b"\2" + text(value)
+
+
+def optional_data(value: bytes | None) -> bytes:
+    """An Avro union of null and bytes, null first."""
+    return b"\0" if value is None else b"\2" + data(value)
+
+
+def delivered_files(files: Iterable[DeliveredFile]) -> bytes:
+    """An Avro array of DeliveredFile."""
+    return array([long(one.place) + optional_text(one.display_name) + optional_data(one.content) for one in files])
 
 
 def texts(values: Iterable[str]) -> bytes:

@@ -21,7 +21,7 @@ RECORDS_IN = Counter(
 )
 RECORDS_OUT = Counter(
     "compliance_records_out",
-    "Records written in committed transactions, by route (journal, copies, verdicts, findings, dead-letters, heads, events for rerouted ones).",
+    "Records written in committed transactions, by route (journal, copies, verdicts, findings, dead-letters, policies, heads, route.NAME, events for rerouted ones).",
     labelnames=("route",),
 )
 MERGED = Counter(
@@ -59,6 +59,11 @@ FORGOTTEN = Counter(
     "compliance_forgotten_by_limit",
     "Messages forgotten before the window ended, because the memory limit was reached; their late duplicates become messages.",
     ("partition",),
+)
+
+# --- transform: the policy ---
+POLICY_REFUSED = Gauge(
+    "compliance_policy_refused", "1 while the policy file is one that cannot come into force and an older one judges."
 )
 
 # --- archive: the sink ---

@@ -98,6 +98,17 @@ class Span(NamedTuple):
     end: int
 
 
+class DeliveredFile(NamedTuple):
+    """An attachment that was not given as sent."""
+
+    place: int
+    """Among the event's attachments, from 0."""
+    display_name: str | None
+    """None: the one it had."""
+    content: bytes | None
+    """What it was overwritten with; None: it was not."""
+
+
 class Outcome(NamedTuple):
     """What a judge decided for some of a message's recipients."""
 
@@ -108,6 +119,7 @@ class Outcome(NamedTuple):
     """The text to deliver if it is not the body as sent; None if as sent or blocked."""
     rules: tuple[str, ...]
     reason: str
+    files: tuple[DeliveredFile, ...] = ()
 
 
 class FindingNote(NamedTuple):
@@ -129,6 +141,8 @@ class Judgement(NamedTuple):
     outcomes: tuple[Outcome, ...]
     """What differs from ok, as sent; recipients in none are given the body as sent."""
     findings: tuple[FindingNote, ...] = ()
+    routes: tuple[str, ...] = ()
+    """Compliance servers that are sent the event."""
 
 
 OK = Judgement("ok", "", (), ())

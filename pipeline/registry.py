@@ -30,6 +30,7 @@ FIXED_IDS: Final[Mapping[str, int]] = {
     "dead_letter": codec.DEAD_LETTER,
     "batch": codec.BATCH,
     "head": codec.HEAD,
+    "policy": codec.POLICY,
 }
 """Schema ids without a registry, by the name of the file in schemas/."""
 TOPICS: Final[Mapping[str, str]] = {
@@ -39,6 +40,7 @@ TOPICS: Final[Mapping[str, str]] = {
     "finding": "findings",
     "dead_letter": "dead-letters",
     "head": "heads",
+    "policy": "policies",
 }
 """Topics, without the prefix, whose values are registered: PREFIX.TOPIC-value is the subject."""
 REGISTRY_TIMEOUT_S: Final = 10

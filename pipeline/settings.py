@@ -170,7 +170,13 @@ class Metrics(Section):
 
 class Policy(Section):
     file: Path | None = None
-    """The policy file. Not built yet: a worker with one refuses to start. None: everything is ok as sent."""
+    """The policy file. None: everything is ok as sent."""
+    check_every_s: float = Field(default=5.0, gt=0, le=3600)
+    """How often the file is looked at for a change, in seconds."""
+    approvers: tuple[Path, ...] = ()
+    """Ed25519 public keys (PEM) of those who may approve a policy; with any, one comes into force only signed."""
+    approvals: int = Field(default=1, ge=1)
+    """So many of the approvers must have signed."""
 
 
 class Settings(BaseSettings):

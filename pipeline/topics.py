@@ -20,7 +20,7 @@ from pipeline.kafka_clients import admin_config, event_topic_bytes, to_error, to
 from pipeline.topology import ROUTES, UNTIL_ARCHIVED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Future
 
     from pipeline.settings import Settings
@@ -41,7 +41,7 @@ def topic_settings(settings: Settings, route: str) -> dict[str, str]:
     config = {
         "message.timestamp.type": "LogAppendTime",
         "cleanup.policy": "delete",
-        "max.message.bytes": str(event_topic_bytes(settings) if route == "events" else topic_bytes(settings)),
+        "max.message.bytes": str(event_topic_bytes(settings) if _holds_events(route) else topic_bytes(settings)),
         "min.insync.replicas": str(settings.kafka.min_insync),
         "unclean.leader.election.enable": "false",
     }
@@ -53,8 +53,28 @@ def topic_settings(settings: Settings, route: str) -> dict[str, str]:
     return config
 
 
-def create(settings: Settings) -> list[str]:
+def missing_routes(settings: Settings, routes: Sequence[str]) -> list[str]:
+    """Topics of compliance servers that are not there.
+
+    Args:
+        settings: the settings.
+        routes: the servers' names, as a policy has them.
+
+    Raises:
+        Unavailable: the brokers do not answer.
+    """
+    present = _metadata(AdminClient(admin_config(settings)), WORKER_TIMEOUT_S)
+    return [name for name in (topic_name(settings, f"route.{route}") for route in routes) if name not in present]
+
+
+def _holds_events(route: str) -> bool:
+    return route == "events" or route.startswith("route.")
+
+
+def create(settings: Settings, routes: Sequence[str] = ()) -> list[str]:
     """Make the topics that are missing, check those that are there; the names of those made.
+
+    `routes` are compliance servers that a policy sends events to.
 
     Returns once every topic has a leader for each partition.
 
@@ -66,7 +86,8 @@ def create(settings: Settings) -> list[str]:
         raise Misconfigured("kafka.min_insync is larger than kafka.replication: nothing could ever be written")
     admin = AdminClient(admin_config(settings))
     present = _present(admin)
-    missing = [route for route in ROUTES if topic_name(settings, route) not in present]
+    wanted = [*ROUTES, *(f"route.{name}" for name in routes)]
+    missing = [route for route in wanted if topic_name(settings, route) not in present]
     made = [topic_name(settings, route) for route in missing if _create_one(admin, settings, route)]
     deadline = time.monotonic() + TIMEOUT_S
     while True:

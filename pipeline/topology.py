@@ -35,6 +35,7 @@ TOPICS: Final = (
     Topic("findings", "person", "finding", "until archived", "what a person should look at; never message text"),
     Topic("alerts", "alert id", "OCSF JSON", "a while", "for the SOC; written by a later release's alerts worker"),
     Topic("dead-letters", "as it was", "dead_letter", "until archived", "what could not be taken, with its bytes"),
+    Topic("policies", "digest", "policy", "until archived", "each policy with the first journal record made under it"),
     Topic("heads", "partition", "head", "the last of each key", "where each partition's journal stands"),
 )
 
@@ -43,13 +44,13 @@ STAGES: Final = (
         "transform",
         "Kafka transactions",
         ("events", "heads", "journal"),
-        ("journal", "copies", "verdicts", "findings", "dead-letters", "heads", "events"),
+        ("journal", "copies", "verdicts", "findings", "dead-letters", "policies", "heads", "events"),
         "pipeline.engines.transform",
     ),
     Stage(
         "archive",
         "drain to ClickHouse",
-        ("journal", "copies", "findings", "dead-letters"),
+        ("journal", "copies", "findings", "dead-letters", "policies"),
         ("findings",),
         "pipeline.engines.drain",
     ),

@@ -42,7 +42,7 @@ ONE_BLOCK: Final[Mapping[str, int]] = {
 }
 """Settings of each insert. Tokens are per block: an insert of two could be dropped by half."""
 
-_PLAIN: Final = {"findings": "findings", "dead-letters": "dead_letters"}
+_PLAIN: Final = {"findings": "findings", "dead-letters": "dead_letters", "policies": "policies"}
 _RETRY: Final = "retry"
 _LOOKED_UP: Final = 500  # journal rows asked for in one query
 

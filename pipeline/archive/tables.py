@@ -28,9 +28,10 @@ _ATTACHMENTS: Final = (
     "Array(Tuple(name String, display_name Nullable(String), media_type String, size Int64, "
     "sha256 Nullable(String), uri Nullable(String), content Nullable(String)))"
 )
+_FILES: Final = "Array(Tuple(place Int32, display_name Nullable(String), content Nullable(String)))"
 _OUTCOMES: Final = (
     "Array(Tuple(recipients Array(Int32), decision String, delivered_body Nullable(String), rules Array(String), "
-    "reason String))"
+    f"reason String, delivered_files {_FILES}))"
 )
 _RISING: Final = "Delta, ZSTD(1)"  # neighbours in sort order differ by little
 _TEXT: Final = "ZSTD(3)"
@@ -159,6 +160,7 @@ COPIES: Final = Table(
         Column("delivered_body", "Nullable(String)", _TEXT),
         Column("rules", _WORDS),
         Column("reason", _WORD),
+        Column("delivered_files", _FILES),
         Column("database", _WORD),
         Column("lineage", _WORD),
         Column("partition", "Int32", _RISING),
@@ -268,7 +270,23 @@ OUTAGES: Final = Table(
     ("worker", "began"),
 )
 
-CONTROL: Final = (JOURNAL, DEAD_LETTERS, FINDINGS, BATCHES, OUTAGES)
+POLICIES: Final = Table(
+    "policies",
+    (
+        Column("schema_id", "Int32"),
+        Column("digest", "String"),
+        Column("content", "String", _TEXT),
+        Column("groups", "String", _TEXT),
+        Column("approved_by", _WORDS),
+        Column("lineage", _WORD),
+        Column("partition", "Int32"),
+        Column("sequence", "Int64"),
+        Column("at", "DateTime64(3, 'UTC')"),
+    ),
+    (*_IDENTITY, "digest"),
+)
+
+CONTROL: Final = (JOURNAL, DEAD_LETTERS, FINDINGS, POLICIES, BATCHES, OUTAGES)
 """Tables of the control database."""
 ARCHIVE: Final = (MESSAGES, COPIES, MERGES)
 """Tables of each archive database."""

@@ -28,7 +28,7 @@ SETTINGS: Final = (
 )
 
 OF_ARCHIVES: Final = ("messages", "copies", "merges")
-OF_CONTROL: Final = ("verdicts", "journal", "findings", "dead-letters")
+OF_CONTROL: Final = ("verdicts", "journal", "findings", "policies", "dead-letters")
 
 
 def export(client: Client, settings: Settings, what: str, *, database: str | None = None) -> Iterator[bytes]:
@@ -37,7 +37,7 @@ def export(client: Client, settings: Settings, what: str, *, database: str | Non
     Args:
         client: of the archive.
         settings: name the control database and the archive databases.
-        what: messages, copies, merges, verdicts, journal, findings or dead-letters.
+        what: messages, copies, merges, verdicts, journal, findings, policies or dead-letters.
         database: the archive database, for messages, copies and merges; may be left out where there is only one.
 
     Raises:
@@ -52,9 +52,8 @@ def export(client: Client, settings: Settings, what: str, *, database: str | Non
         sql = {"messages": _messages, "copies": _copies, "merges": _merges}[what](source)
     elif what in OF_CONTROL:
         source = quoted(control_database(settings))
-        sql = {"verdicts": _verdicts, "journal": _journal, "findings": _findings, "dead-letters": _letters}[what](
-            source
-        )
+        of_control = {"verdicts": _verdicts, "journal": _journal, "findings": _findings, "policies": _policies}
+        sql = {**of_control, "dead-letters": _letters}[what](source)
     else:
         raise BadInput(f"export: {what!r} is none of {', '.join((*OF_ARCHIVES, *OF_CONTROL))}")
     return _lines(client, f"{sql} SETTINGS {SETTINGS} FORMAT JSONEachRow")
@@ -110,6 +109,11 @@ def _attachments(column: str) -> str:
     return f"CAST(arrayMap(x -> tuple({parts}), {column}) AS {kind})"
 
 
+def _files(column: str) -> str:
+    kind = "Array(Tuple(place Int32, display_name Nullable(String), content Nullable(String)))"
+    return f"CAST(arrayMap(f -> tuple(f.place, f.display_name, base64Encode(f.content)), {column}) AS {kind})"
+
+
 def _message_id(event_id: str, sequence: str, taken: str) -> str:
     return f"if({taken}, concat({event_id}, '~', toString({sequence})), {event_id})"
 
@@ -154,7 +158,7 @@ def _copies(database: str) -> str:
     return f"""SELECT c.message_event_id AS event_id, {_message_id("c.message_event_id", "c.into", "c.taken")} AS message_id,
     c.event_id AS capture_event_id, c.recipient AS recipient, c.decision AS decision,
     if(c.decision = 'blocked', NULL, coalesce(c.delivered_body, c.body)) AS delivered_body, c.body AS body,
-    c.direction AS direction, c.rules AS rules, c.reason AS reason, {_event("c")}, c.database AS database, {_place("c")},
+    {_files("c.delivered_files")} AS delivered_files, c.direction AS direction, c.rules AS rules, c.reason AS reason, {_event("c")}, c.database AS database, {_place("c")},
     c.copy_index AS copy_index, c.into AS into
 FROM {database}.copies AS c FINAL
 ORDER BY c.lineage, c.partition, c.sequence, c.copy_index"""
@@ -181,13 +185,17 @@ ORDER BY v.lineage, v.partition, v.sequence"""
 def _journal(control: str) -> str:
     kind = (
         "Array(Tuple(recipients Array(Int32), decision String, delivered_body Nullable(String), rules Array(String), "
-        "reason String))"
+        "reason String, delivered_files Array(Tuple(place Int32, display_name Nullable(String), content Nullable(String)))))"
+    )
+    outcomes = (
+        "arrayMap(x -> tuple(x.recipients, x.decision, x.delivered_body, x.rules, x.reason, "
+        f"{_files('x.delivered_files')}), j.outcomes)"
     )
     names = ("floor", "event_id", "rule", "into", "into_event_id", "taken", "also", "decision", "reason", "rules",
              "policy", "databases", "new_databases", "new_recipients", "copies", "to_partition", "schema_id")  # fmt: skip
     return f"""SELECT {_place("j")}, j.offset AS offset, j.status AS status, lower(hex(j.hash)) AS hash,
     lower(hex(j.previous_hash)) AS previous_hash, j.skipped AS skipped, {_time("j.arrival")} AS arrival,
-    {", ".join(f"j.{name} AS {name}" for name in names)}, CAST(j.outcomes AS {kind}) AS outcomes,
+    {", ".join(f"j.{name} AS {name}" for name in names)}, CAST({outcomes} AS {kind}) AS outcomes,
     base64Encode(j.raw) AS raw
 FROM {control}.journal AS j FINAL
 ORDER BY j.lineage, j.partition, j.sequence"""
@@ -199,6 +207,13 @@ def _findings(control: str) -> str:
     {_time("f.found_at")} AS found_at
 FROM {control}.findings AS f FINAL
 ORDER BY f.lineage, f.partition, f.sequence, f.finding_id"""
+
+
+def _policies(control: str) -> str:
+    return f"""SELECT p.digest AS digest, p.content AS content, p.groups AS groups, p.approved_by AS approved_by,
+    {_place("p")}, {_time("p.at")} AS at
+FROM {control}.policies AS p FINAL
+ORDER BY p.lineage, p.partition, p.sequence"""
 
 
 def _letters(control: str) -> str:

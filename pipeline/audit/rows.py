@@ -21,6 +21,7 @@ import fastavro
 from pipeline.codec import (
     WIRE_HEADER,
     AvroSchema,
+    delivered_files,
     long,
     optional_text,
     read_long,
@@ -29,7 +30,7 @@ from pipeline.codec import (
     without_logical_types,
 )
 from pipeline.errors import Poison
-from pipeline.records import DECISIONS, DIRECTIONS, STATUSES, Capture, Direction, Status
+from pipeline.records import DECISIONS, DIRECTIONS, STATUSES, Capture, DeliveredFile, Direction, Status
 
 HASH_SIZE: Final = 32
 RAW_AT: Final = 2 * HASH_SIZE + 1
@@ -42,7 +43,7 @@ RENAMED: Final = {"event_id": "journal_event_id"}
 """Tail fields that have another name beside the event's fields."""
 
 _DECISION_BYTE: Final = {decision: long(number) for number, decision in enumerate(DECISIONS)}
-AS_SENT: Final = _DECISION_BYTE["ok"] + b"\0" + texts(()) + text("")
+AS_SENT: Final = _DECISION_BYTE["ok"] + b"\0" + texts(()) + text("") + delivered_files(())
 """The outcome of a recipient who got the body as sent."""
 EVERYWHERE: Final[frozenset[str]] = frozenset()
 _DIRECTION_BYTE: Final = {direction: long(number) for number, direction in enumerate(DIRECTIONS)}
@@ -221,7 +222,7 @@ def served(row: JournalRow, recipients: Sequence[str]) -> list[str]:
 
 
 def outcomes_of(row: JournalRow, recipients: Sequence[str]) -> dict[str, bytes]:
-    """By recipient: decision, delivered_body, rules and reason of the copies, in Avro.
+    """By recipient: decision, delivered_body, rules, reason and delivered_files of the copies, in Avro.
 
     Args:
         row: accepted or merged.
@@ -235,6 +236,7 @@ def outcomes_of(row: JournalRow, recipients: Sequence[str]) -> dict[str, bytes]:
                 optional_text(outcome["delivered_body"]),
                 texts(outcome["rules"]),
                 text(outcome["reason"]),
+                delivered_files([DeliveredFile(**one) for one in outcome["delivered_files"]]),
             )
         )
         for number in outcome["recipients"]:

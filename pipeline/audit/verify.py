@@ -23,6 +23,7 @@ from pipeline.audit.chain import Chain
 from pipeline.audit.compare import Comparison, among_themselves
 from pipeline.audit.faults import Fault, Report
 from pipeline.audit.letters import LetterCheck
+from pipeline.audit.policies import check_policies
 from pipeline.audit.rows import JournalRow, Schemas, copy_rows, event_bytes, journal_rows, outcomes_of, served
 from pipeline.audit.stored import datums, literal, open_tables, rows_of
 from pipeline.codec import EventCodec, long
@@ -113,6 +114,7 @@ class _Verifier:
         shelved = [one for shelf in self._shelves.values() for one in shelf.all()]
         among_themselves(self._client, [*shelved, journal], known)
         self._orphaned_batches(known)
+        check_policies(self._client, self._control, self._report)
         self._totals()
         return self._report
 
@@ -277,6 +279,7 @@ class _Verifier:
         found = {
             "copies": self._copies_elsewhere + sum(count(shelf.copies.table.sql) for shelf in self._shelves.values()),
             "findings": count(f"`{self._control}`.findings"),
+            "policies": count(f"`{self._control}`.policies"),
             "dead-letters": count(self._letters.sql),
         }
         totals(self._client, self._control, found, self._report)

@@ -27,6 +27,7 @@ def tools(settings: Settings, schemas: Schemas, *, partitions: int, topic: str) 
         events=EventCodec(schemas.event_schema, load_schema("event")),
         findings=codec(schemas, "finding"),
         dead_letters=codec(schemas, "dead_letter"),
+        policies=codec(schemas, "policy"),
         journal_schema_id=schemas.id_of("journal"),
         verdict_schema_id=schemas.id_of("verdict"),
         fan_out=FanOut(keepers(settings), schemas.copy_schema_ids),

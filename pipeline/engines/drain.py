@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from pipeline.settings import Settings
 
-ROUTES: Final = ("journal", "copies", "findings", "dead-letters")
+ROUTES: Final = ("journal", "copies", "findings", "dead-letters", "policies")
 """What is archived; names without the prefix."""
 STAGE: Final = "archive"
 CONSUME: Final = 10_000

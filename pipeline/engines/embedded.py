@@ -29,7 +29,8 @@ from pipeline.engines.restore import LINES, File, Stored
 from pipeline.engines.spool import Spool
 from pipeline.errors import BadInput, Misconfigured
 from pipeline.jsonl import BadLine, Parsed, parse_line, read_lines
-from pipeline.policy.api import EmptyPolicy
+from pipeline.policy.api import EmptyPolicy, Policy
+from pipeline.policy_source import load
 from pipeline.records import Ingest
 from pipeline.registry import FixedSchemas
 from pipeline.settings import Settings
@@ -69,17 +70,18 @@ def process_file(
     Args:
         source: path of a file of JSON lines, also gzip; "-" for standard input.
         into: the directory; made if missing, continued if there.
-        policy: not to be had yet.
+        policy: the policy file; None for that of the settings.
         from_line: go on at this line (from 1); what comes before it must be in the archive already.
         settings: merge, limits and databases are taken from here.
         progress: told how many lines are done.
 
     Raises:
-        BadInput: a line is no event, or the file is not the one that was begun; what came before it is archived.
+        BadInput: the policy cannot come into force; a line is no event, or the file is not the one that was begun: what
+            came before it is archived.
         Misconfigured: the directory cannot be used.
     """
-    if policy is not None or settings.policy.file is not None:
-        raise BadInput("policies are not built yet, and nothing is judged by one that is not")
+    file = policy or settings.policy.file
+    judged_by = EmptyPolicy() if file is None else load(file, settings.policy)
     if source != "-":
         try:
             Path(source).stat()  # before a directory is made for it
@@ -92,7 +94,7 @@ def process_file(
             migrate(client, settings)
             spool = Spool(into, Sink(client, settings, FixedSchemas(), worker="process"))
             spool.recover()
-            run = _Run(source, client, spool, settings)
+            run = _Run(source, client, spool, settings, judged_by)
             try:
                 run.take_all(from_line, progress)
             except BadInput:
@@ -107,16 +109,18 @@ def process_file(
 class _Run:
     """One file on its way into one archive."""
 
-    def __init__(self, source: str, client: Client, spool: Spool, settings: Settings) -> None:
+    def __init__(self, source: str, client: Client, spool: Spool, settings: Settings, policy: Policy) -> None:
         self._source, self._spool, self._settings = source, spool, settings
         self._tools = assemble.tools(settings, FixedSchemas(), partitions=0, topic=Path(source).name)
         self._stored = Stored(client, settings)
-        self._policy = EmptyPolicy()
+        self._policy = policy
         self._state: Partition | None = None
         self._file = File(0, 0, 0, 0)
         self._is_last = True
         self._archived: Iterator[tuple[int, bytes]] = iter(())
-        self._routes: dict[str, list[bytes]] = {"journal": [], "copies": [], "findings": [], "dead-letters": []}
+        self._routes: dict[str, list[bytes]] = {
+            "journal": [], "copies": [], "findings": [], "dead-letters": [], "policies": []
+        }  # fmt: skip
         self._following: Counter[str] = Counter()
         self._bytes = 0
         self._counts: Counter[str] = Counter()
@@ -201,7 +205,7 @@ class _Run:
         self._routes["copies"] += copies
         self._counts["copies"] += len(copies)
         for record in step.others:
-            if record.value is not None:
+            if record.value is not None and record.topic in self._routes:  # no compliance server is here to be sent any
                 self._routes[record.topic].append(record.value)
                 self._counts[record.topic] += 1
         self._bytes += len(step.journal) + step.copies.size

@@ -46,6 +46,7 @@ class Stored:
         self._client = client
         self._journal = f"`{settings.clickhouse.control_database}`.journal"
         self._findings = f"`{settings.clickhouse.control_database}`.findings"
+        self._policies = f"`{settings.clickhouse.control_database}`.policies"
 
     def files(self) -> list[File]:
         """All that there are, in the order in which their partitions began and they were taken."""
@@ -75,7 +76,13 @@ class Stored:
             f"FROM {self._journal} FINAL WHERE partition = {partition} ORDER BY sequence DESC LIMIT 1"
         )
         found = rows(self._client, sql)[0]
-        return Head(**{**found, "hash": bytes.fromhex(found["hash"]), "floor_arrival": 0})
+        newest = rows(
+            self._client,
+            f"SELECT digest FROM {self._policies} FINAL WHERE lineage = '{found['lineage']}' AND partition = {partition} "
+            "ORDER BY sequence DESC LIMIT 1",
+        )
+        policy = newest[0]["digest"] if newest else ""
+        return Head(**{**found, "hash": bytes.fromhex(found["hash"]), "floor_arrival": 0, "policy": policy})
 
     def entries(self, head: Head) -> Iterator[dict[str, Any]]:
         """The journal records that a fold needs, from the head's floor on."""
@@ -98,13 +105,15 @@ class Stored:
         """The offset that follows in each topic: they are counted, for there is no broker to give them."""
         sql = f"SELECT sum(copies) AS copies, countIf(status = 'rejected') AS rejected FROM {self._of(head)}"
         counted = rows(self._client, sql)[0]
-        of_findings = f"lineage = '{head.lineage}' AND partition = {head.partition}"
-        findings = rows(self._client, f"SELECT count() AS n FROM {self._findings} FINAL WHERE {of_findings}")
+        of_partition = f"lineage = '{head.lineage}' AND partition = {head.partition}"
+        findings = rows(self._client, f"SELECT count() AS n FROM {self._findings} FINAL WHERE {of_partition}")
+        policies = rows(self._client, f"SELECT count() AS n FROM {self._policies} FINAL WHERE {of_partition}")
         return {
             "journal": head.sequence + 1,
             "copies": int(counted["copies"]),
             "dead-letters": int(counted["rejected"]),
             "findings": int(findings[0]["n"]),
+            "policies": int(policies[0]["n"]),
         }
 
     def _of(self, head: Head) -> str:

@@ -33,9 +33,12 @@ from pipeline.kafka_clients import (
     to_error,
     topic_name,
 )
-from pipeline.policy.api import EmptyPolicy, Policy
+from pipeline.policy.api import Policy
+from pipeline.policy.judge import RulePolicy
+from pipeline.policy_source import Refused, Watch
 from pipeline.records import Ingest
 from pipeline.registry import open_schemas
+from pipeline.settings import Policy as PolicySettings
 from pipeline.settings import Settings
 from pipeline.stages.transform import Partition
 
@@ -48,6 +51,9 @@ BACKOFF_S: Final = 1.0
 FENCED_AT_MOST: Final = 5
 """So many sessions in a row that ended at once because another producer took the slot: it has two workers."""
 SHORT_SESSION_S: Final = 20.0
+MOST_DETAIL: Final = 1_000
+"""Characters of a finding's detail that say why a policy was refused."""
+NO_POLICY: Final = PolicySettings()
 
 log = structlog.get_logger(__name__)
 
@@ -61,14 +67,22 @@ def run_transform(
         settings: the settings; `worker.slot` must be this worker's alone.
         stop: ends the worker after the transaction that it is in.
         health: told of every turn of the loop, and of what is missing.
-        policy: the policy in force; None for an empty one.
+        policy: the policy in force; None for that of the settings.
 
     Raises:
         Misconfigured: topics, settings or the slot are not as they must be.
     """
-    if policy is None and settings.policy.file is not None:
-        raise Misconfigured("policy.file: policies are not built yet, and nothing is judged by one that is not")
     health = health or Health()
+    watch = Watch(settings.policy if policy is None else NO_POLICY, lambda ready: _check_routes(settings, ready))
+    if policy is not None:
+        watch.policy = policy
+    try:
+        _run_sessions(settings, stop, health, watch)
+    finally:
+        watch.close()
+
+
+def _run_sessions(settings: Settings, stop: threading.Event, health: Health, watch: Watch) -> None:
     fenced = 0
     gc.collect()
     gc.freeze()  # a million ids in the index make each full collection cost seconds, and there is no cycle to find
@@ -76,7 +90,7 @@ def run_transform(
     while not stop.is_set():
         began = time.monotonic()
         try:
-            with Session(settings, stop, health, policy or EmptyPolicy()) as session:
+            with Session(settings, stop, health, watch) as session:
                 session.run()
             fenced = 0
         except (Doubt, Unavailable) as error:
@@ -95,8 +109,8 @@ def run_transform(
 class Session:
     """One consumer, one producer, and the partitions that they work on; a context manager."""
 
-    def __init__(self, settings: Settings, stop: threading.Event, health: Health, policy: Policy) -> None:
-        self._settings, self._stop, self._health, self._policy = settings, stop, health, policy
+    def __init__(self, settings: Settings, stop: threading.Event, health: Health, watch: Watch) -> None:
+        self._settings, self._stop, self._health, self._watch = settings, stop, health, watch
         admin = AdminClient(admin_config(settings))
         topics.check(settings, admin, topics.WORKER_TIMEOUT_S)
         self._topic = topic_name(settings, "events")
@@ -111,9 +125,11 @@ class Session:
         self._pending: list[Message] = []
         self._committed = 0.0
         self._producer = self._make_producer()
+        self._findings = assemble.codec(schemas, "finding")
+        self._lineage = topics.lineage(admin, settings)
         rebuilder = Rebuilder(
             settings,
-            topics.lineage(admin, settings),
+            self._lineage,
             self._heads,
             assemble.codec(schemas, "journal"),
             lambda head: assemble.partition(settings, tools, head),
@@ -153,6 +169,8 @@ class Session:
             while not self._stop.is_set():
                 self._health.beat()
                 self._take_rebuilt()
+                if (refused := self._watch.take()) is not None:
+                    self._tell_refused(refused)
                 messages = self._next_batch()
                 if messages or self._gaps:
                     self._transact(messages)
@@ -260,6 +278,7 @@ class Session:
         # 2. Everything that an event makes is in the same transaction.
         touched = self._put_gaps(outbox)
         taken = 0
+        policy = self._watch.policy
         for message in messages:
             if outbox.bytes >= self._settings.transform.batch_bytes:
                 break
@@ -268,7 +287,7 @@ class Session:
             state = self._partitions.get(number)  # type: ignore[arg-type]
             if state is None or message.offset() <= state.journal.offset:  # type: ignore[operator]
                 continue  # taken away meanwhile, or journaled already
-            step = state.process(_ingest(message), self._policy)
+            step = state.process(_ingest(message), policy)
             outbox.put(step, number)  # type: ignore[arg-type]
             touched[number] = state  # type: ignore[index]
         self._pending = [message for message in messages[taken:] if message.partition() in self._partitions]
@@ -298,6 +317,30 @@ class Session:
         if self._suspect:
             log.warning("connection trouble during a transaction that was committed: a new producer")
             self._producer = self._make_producer()
+
+    def _tell_refused(self, refused: Refused) -> None:
+        """Raise the alarm in a transaction of its own; it is about no event, and has no place in the journal."""
+        slot = self._settings.worker.slot
+        note = {
+            "finding_id": f"policy_refused/{self._lineage}/{slot}/{refused.digest}/{self._watch.policy.digest}",
+            "rule": "policy_refused",
+            "severity": "high",
+            "person": "pipeline",
+            "event_id": "",
+            "conversation": "",
+            "spans": [],
+            "detail": f"worker {slot}: {refused.why[:MOST_DETAIL]}",
+            "lineage": self._lineage,
+            "partition": -1,
+            "sequence": -1,
+            "found_at": int(time.time() * 1000),
+        }
+        self._producer.begin_transaction()
+        outbox = Outbox(self._producer, self._settings)
+        outbox.send("findings", b"pipeline", self._findings.encode(note))
+        outbox.flush(CALL_TIMEOUT_S)
+        self._producer.commit_transaction(CALL_TIMEOUT_S)
+        outbox.count()
 
     def _put_gaps(self, outbox: Outbox) -> dict[int, Partition]:
         touched: dict[int, Partition] = {}
@@ -349,6 +392,13 @@ class Session:
     def _on_error(self, error: KafkaError) -> None:
         self._suspect = True
         log_error(error)
+
+
+def _check_routes(settings: Settings, policy: RulePolicy) -> None:
+    """A policy that sends events to topics which are not there would abort every transaction."""
+    routes = policy.routes
+    if routes and (missing := topics.missing_routes(settings, routes)):
+        raise Misconfigured(f"no topic {', '.join(missing)} for the policy's routes: run `compliance topics create`")
 
 
 def _ingest(message: Message) -> Ingest:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pipeline.policy.content import Finding, Scanner
+from pipeline.policy.files import FileFacts, inspect
 from pipeline.policy.findings import Strength
 from pipeline.policy.groups import Groups
+from pipeline.policy.groups import Pattern as Glob
 from pipeline.policy.model import DAYS, Condition, Content, Hours
 from pipeline.policy.patterns import Pattern
-from pipeline.records import Direction, Event, Span
+from pipeline.records import Attachment, Direction, Event, Span
 
 Everybody: Final = None
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,21 +60,60 @@ class Contents:
         return Scanner(self._patterns, self._entities)
 
 
-class Seen:
-    """What is in one body, looked for when it is first asked for."""
+class Hits(NamedTuple):
+    """What a condition's content and files found."""
 
-    def __init__(self, scanner: Scanner | None, body: str) -> None:
-        self._scanner, self._body = scanner, body
+    spans: tuple[Span, ...] = ()
+    """In the body, in order."""
+    elsewhere: bool = False
+    """Also, or only, in a text beside the body."""
+    files: tuple[int, ...] = ()
+    """Places of attachments."""
+
+
+NOTHING_SOUGHT: Final = Hits()
+
+
+class Seen:
+    """What is in one event, looked for when it is first asked for.
+
+    Texts are the body, and beside it the values of attributes (a poll's options, a question) and the files' names.
+    """
+
+    def __init__(self, scanner: Scanner | None, event: Event) -> None:
+        self._scanner, self._event = scanner, event
         self._found: dict[str, list[Finding]] | None = None
+        self._beside: dict[str, list[Finding]] | None = None
+        self._facts: list[FileFacts] | None = None
 
     def findings(self) -> Mapping[str, Sequence[Finding]]:
-        """By name."""
+        """In the body, by name."""
         if self._found is None:
-            self._found = {}
-            if self._scanner is not None and self._body:
-                for one in self._scanner.scan(self._body):
-                    self._found.setdefault(one.name, []).append(one)
+            self._found = self._scan((self._event["body"],))
         return self._found
+
+    def beside(self) -> Mapping[str, Sequence[Finding]]:
+        """In the other texts, by name; their spans are of no use."""
+        if self._beside is None:
+            texts = list(self._event["attributes"].values())
+            for file in self._event["attachments"]:
+                texts += [file["name"], file["display_name"] or ""]
+            self._beside = self._scan(texts) if texts else {}
+        return self._beside
+
+    def facts(self) -> Sequence[FileFacts]:
+        """What each attachment is, by its content."""
+        if self._facts is None:
+            self._facts = [inspect(file["content"]) for file in self._event["attachments"]]
+        return self._facts
+
+    def _scan(self, texts: Iterable[str]) -> dict[str, list[Finding]]:
+        found: dict[str, list[Finding]] = {}
+        if self._scanner is not None:
+            for text in texts:
+                for one in self._scanner.scan(text) if text else ():
+                    found.setdefault(one.name, []).append(one)
+        return found
 
 
 class Test:
@@ -96,6 +137,8 @@ class Test:
         self._hours = clock(condition.hours) if condition.hours else None
         self._content = condition.content
         self._wanted = contents.add(condition.content) if condition.content else {}
+        self._files = condition.files
+        self._names = [Glob.of(name) for name in condition.files.names or ()] if condition.files else []
 
     def holds(self, event: Event, source: frozenset[int]) -> bool:
         """Whether the event itself is like this; `source`: its sender's groups when it was sent."""
@@ -107,17 +150,45 @@ class Test:
             and (self._hours is None or self._hours(event["sent_at"]))
         )
 
-    def found(self, seen: Seen) -> tuple[Span, ...] | None:
-        """Where in the text is what it looks for, in order; None where that is too little, () where it looks for nothing."""
+    def found(self, event: Event, seen: Seen) -> Hits | None:
+        """What it looks for in texts and files; None where that is too little."""
+        if self._content is None and self._files is None:
+            return NOTHING_SOUGHT
+        files: tuple[int, ...] = ()
+        if self._files is not None:
+            files = tuple(place for place, file in enumerate(event["attachments"]) if self._is_like(file, place, seen))
+            if len(files) <= self._files.more_than:
+                return None
         if self._content is None:
-            return ()
-        spans = {
-            one.span
-            for name, least in self._wanted.items()
-            for one in seen.findings().get(name, ())
-            if one.strength >= least
-        }
-        return tuple(sorted(spans)) if len(spans) >= self._content.count else None
+            return Hits(files=files)
+        spans = {one.span for one in self._strong(seen.findings())}
+        beside = sum(1 for _ in self._strong(seen.beside()))
+        return Hits(tuple(sorted(spans)), beside > 0, files) if len(spans) + beside >= self._content.count else None
+
+    def _strong(self, found: Mapping[str, Sequence[Finding]]) -> Iterable[Finding]:
+        if found:
+            for name, least in self._wanted.items():
+                for one in found.get(name, ()):
+                    if one.strength >= least:
+                        yield one
+
+    def _is_like(self, file: Attachment, place: int, seen: Seen) -> bool:
+        wanted = self._files
+        if wanted is None:
+            return False
+        if wanted.larger_than is not None and max(file["size"], len(file["content"] or b"")) <= wanted.larger_than:
+            return False
+        shown = [name.casefold() for name in (file["name"], file["display_name"]) if name]
+        if self._names and not any(glob.matches(name) for glob in self._names for name in shown):
+            return False
+        if wanted.types is None and wanted.archive is None and wanted.encrypted is None:
+            return True
+        facts = seen.facts()[place]
+        return (
+            (wanted.types is None or _is_type(facts.media_type or file["media_type"].lower(), wanted.types))
+            and (wanted.archive is None or wanted.archive == facts.archive)
+            and (wanted.encrypted is None or wanted.encrypted == facts.encrypted)
+        )
 
     def places(self, event: Event, recipients: Sequence[str], groups: Groups) -> tuple[int, ...] | None:
         """Those of the recipients whom it is about; None: all of them."""
@@ -137,6 +208,11 @@ class Test:
         if source:
             return "internal" if target else "outbound"
         return "inbound" if target else "federated"
+
+
+def _is_type(found: str, wanted: Iterable[str]) -> bool:
+    family = found.partition("/")[0] + "/*"
+    return any(one in (found, family) for one in wanted)
 
 
 def clock(hours: Hours) -> Callable[[int], bool]:

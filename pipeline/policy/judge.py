@@ -1,31 +1,46 @@
 """Judge events by a policy: walls first, then the rules in the order of the file.
 
-For each recipient: a wall or a rule that blocks has the last word, whatever others say; else all that rules replace is
-replaced, in the text as it was sent, and where two want the same place the first in the file has it. A rule that says ok
-keeps the later ones from being asked, but takes no wall away; an alert is a finding and changes nothing. Reasons are
-joined in that order, each once. An event that nobody is sent (a join, a login) is judged as if it had one recipient whom
-no rule names.
+For each recipient: a wall or a rule that blocks has the last word, whatever others say. Else what rules change is
+changed, in this order:
+
+    1. what each rule found is replaced, in the text as it was sent; where two want a place, the first in the file has it
+    2. disclaimers: those before the text and those after it, in the order of the file from top to bottom
+    3. attachments: where two rules change the name or the content of one, the first in the file does
+
+What a rule would replace outside the body (an attribute, a file's name) cannot be replaced, and is blocked. A rule that
+says ok keeps the later ones from being asked, but takes no wall away; an alert is a finding and changes nothing; a route
+sends the event to a compliance server as well. Reasons are joined in that order, each once. An event that nobody is sent
+(a join, a login) is judged as if it had one recipient whom no rule names.
 """
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from pipeline.policy.conditions import Contents, Seen, Selectors, Test
+from pipeline.policy.api import PolicyText
+from pipeline.policy.conditions import Contents, Hits, Seen, Selectors, Test
 from pipeline.policy.findings import Taken
 from pipeline.policy.groups import Groups
-from pipeline.policy.model import Document, EventRule, Rule
+from pipeline.policy.markup import is_html
+from pipeline.policy.model import Document, EventRule, Member, Rule
+from pipeline.policy.past import Past
 from pipeline.policy.walls import Walls
-from pipeline.records import OK, Decision, Event, FindingNote, Judgement, Outcome, Span
+from pipeline.records import OK, Decision, DeliveredFile, Event, FindingNote, Judgement, Outcome, Span
+
+READ_BY_PEOPLE: Final = frozenset(("chat", "announcement", "broadcast", "poll", "file_post", "skilltap_request"))
+"""Kinds that a disclaimer is put to unless its rule names others."""
+_SILENT: Final = frozenset(("ok", "route", "disclaim"))
+"""Actions that are no finding."""
 
 
 class Fired(NamedTuple):
-    """A rule that fired: for which recipients, and by what in the text."""
+    """A rule that fired: for which recipients, and by what."""
 
     rule: EventRule
     places: tuple[int, ...]
-    spans: tuple[Span, ...]
+    hits: Hits
 
 
 class _Ready:
@@ -35,26 +50,34 @@ class _Ready:
         self.rule = rule
         self._when = Test(rule.when, selectors, contents, domains)
         self._unless = Test(rule.unless, selectors, contents, domains) if rule.unless else None
+        self._kinds = READ_BY_PEOPLE if rule.action == "disclaim" and rule.when.kinds is None else None
+        self._once_ms = round(rule.once_every.total_seconds() * 1000) if rule.once_every else 0
 
     def fired(
-        self, event: Event, source: frozenset[int], recipients: Sequence[str], groups: Groups, seen: Seen
+        self, event: Event, source: frozenset[int], recipients: Sequence[str], groups: Groups, seen: Seen, past: Past
     ) -> Fired | None:
         """For whom it fires, and by what; None where it does not."""
-        if not self._when.holds(event, source):
+        if not self._when.holds(event, source) or (self._kinds is not None and event["kind"] not in self._kinds):
             return None
         asked: Iterable[int] | None = self._when.places(event, recipients, groups)
         if asked is None:
             asked = range(len(recipients))
-        spans = self._when.found(seen)
-        if spans is None:
+        hits = self._when.found(event, seen)
+        if hits is None:
             return None
-        if self._unless is not None and self._unless.holds(event, source) and self._unless.found(seen) is not None:
+        if (
+            self._unless is not None
+            and self._unless.holds(event, source)
+            and self._unless.found(event, seen) is not None
+        ):
             spared = self._unless.places(event, recipients, groups)
             if spared is None:
                 return None
             asked = [place for place in asked if place not in spared]
+        if self._once_ms and past.was_shown(self.rule.id, event["conversation"], self._once_ms):
+            return None
         found = tuple(asked)
-        return Fired(self.rule, found, spans) if found or not recipients else None
+        return Fired(self.rule, found, hits) if found or not recipients else None
 
 
 class RulePolicy:
@@ -62,33 +85,45 @@ class RulePolicy:
 
     Args:
         document: as it was read.
-        digest: SHA-256 of the file, in hex.
+        text: what it was read from.
+        directory: members of the groups that come from the groups topic.
     """
 
-    def __init__(self, document: Document, digest: str) -> None:
-        self.digest = digest
+    def __init__(
+        self, document: Document, text: PolicyText, directory: Mapping[str, Sequence[Member]] | None = None
+    ) -> None:
+        self.text = text
+        self.digest = text.digest
+        self.document = document
         self._walls = Walls(document.walls)
         selectors, contents = Selectors(), Contents()
         selectors.lists += self._walls.selectors
         self._rules = [_Ready(rule, selectors, contents, document.domains) for rule in document.rules]
-        self._groups = Groups(document.groups, selectors.lists)
+        external = {name: tuple((directory or {}).get(name, ())) for name in document.directory}
+        self._groups = Groups({**document.groups, **external}, selectors.lists)
         self._scanner = contents.scanner()
 
-    def judge(self, event: Event, recipients: tuple[str, ...]) -> Judgement:
+    def judge(self, event: Event, recipients: tuple[str, ...], past: Past) -> Judgement:
         """What is to be done with an event, for these recipients."""
-        walls = self._walls.between(event, recipients, self._groups)
-        fired = self._fired(event, recipients) if self._rules else []
+        walls = self._walls.between(event, recipients, self._groups, past.people(event["conversation"]))
+        fired = self.fired(event, recipients, past) if self._rules else []
         if not walls and not fired:
             return OK
         return _compose(event, recipients, walls, fired)
 
-    def _fired(self, event: Event, recipients: tuple[str, ...]) -> list[Fired]:
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """Compliance servers that its rules send events to."""
+        return tuple(dict.fromkeys(rule.to for rule in self.document.rules if rule.to is not None))
+
+    def fired(self, event: Event, recipients: tuple[str, ...], past: Past) -> list[Fired]:
+        """The rules that fire, in the order of the file."""
         source = self._groups.of(event["sender"]).at(event["sent_at"])
-        seen = Seen(self._scanner, event["body"])
+        seen = Seen(self._scanner, event)
         found: list[Fired] = []
         let_go: set[int] = set()
         for ready in self._rules:
-            one = ready.fired(event, source, recipients, self._groups, seen)
+            one = ready.fired(event, source, recipients, self._groups, seen, past)
             if one is None:
                 continue
             if let_go:
@@ -103,6 +138,17 @@ class RulePolicy:
         return found
 
 
+class _Fate(NamedTuple):
+    """What is decided for some of the recipients, and by which rules."""
+
+    blocking: list[Rule]
+    changing: list[Fired]
+
+
+_NOBODY: Final = (-1,)
+"""Stands for the one recipient of an event that nobody is sent."""
+
+
 def _compose(
     event: Event,
     recipients: tuple[str, ...],
@@ -110,55 +156,55 @@ def _compose(
     fired: Sequence[Fired],
 ) -> Judgement:
     """Join what each rule says into what is done for each recipient, and recipients of one fate into one outcome."""
-    blocking: dict[int, list[Rule]] = {place: list(hit) for place, hit in walls}
-    changing: dict[int, list[Fired]] = {}
-    nobody = (-1,)  # stands for the one recipient of an event that nobody is sent
+    fates: dict[int, _Fate] = {place: _Fate(list(hit), []) for place, hit in walls}
     for one in fired:
-        for place in one.places if recipients else nobody:
-            if one.rule.action == "block":
-                blocking.setdefault(place, []).append(one.rule)
-            elif one.rule.action == "modify":
-                changing.setdefault(place, []).append(one)
-    fates: dict[tuple[Decision, tuple[str, ...]], list[int]] = {}
-    for place in sorted(blocking.keys() | changing.keys()):
-        deciding = blocking.get(place) or [one.rule for one in changing[place]]
-        decision: Decision = "blocked" if place in blocking else "modified"
-        fates.setdefault((decision, tuple(dict.fromkeys(rule.id for rule in deciding))), []).append(place)
+        if one.rule.action not in ("block", "modify", "disclaim"):
+            continue
+        blocks = one.rule.action == "block" or (one.rule.action == "modify" and one.hits.elsewhere)
+        for place in one.places if recipients else _NOBODY:
+            fate = fates.setdefault(place, _Fate([], []))
+            if blocks:
+                fate.blocking.append(one.rule)
+            else:
+                fate.changing.append(one)
+    alike: dict[tuple[bool, tuple[str, ...]], list[int]] = {}
+    for place in sorted(fates):
+        fate = fates[place]
+        deciding = fate.blocking or [one.rule for one in fate.changing]
+        alike.setdefault((bool(fate.blocking), tuple(dict.fromkeys(rule.id for rule in deciding))), []).append(place)
     outcomes = tuple(
-        _outcome(event["body"], decision, rules, places, blocking, changing)
-        for (decision, rules), places in fates.items()
-        if recipients or decision == "modified"
+        _outcome(event, fates[places[0]], rules, tuple(place for place in places if place >= 0), sent=bool(recipients))
+        for (blocked, rules), places in alike.items()
+        if recipients or not blocked
     )
     everyone = [rule for _, hit in walls for rule in hit] + [one.rule for one in fired]
-    deciders = [rule for rule in everyone if not isinstance(rule, EventRule) or rule.action in ("block", "modify")]
+    deciders = [
+        rule for rule in everyone if not isinstance(rule, EventRule) or rule.action not in ("ok", "alert", "route")
+    ]
     return Judgement(
-        _verdict(len(recipients) or 1, blocking, changing),
-        _reason(deciders),
+        _verdict(len(recipients) or 1, fates),
+        _reason(deciders, told=not recipients),
         tuple(dict.fromkeys(rule.id for rule in everyone)),
         outcomes,
         tuple(_findings(event, walls, fired)),
+        tuple(dict.fromkeys(one.rule.to for one in fired if one.rule.to is not None)),
     )
 
 
-def _verdict(count: int, blocking: Mapping[int, object], changing: Mapping[int, object]) -> Decision:
-    if not blocking and not changing:
+def _verdict(count: int, fates: Mapping[int, _Fate]) -> Decision:
+    if not fates:
         return "ok"
-    return "blocked" if len(blocking) == count else "modified"
+    return "blocked" if sum(bool(fate.blocking) for fate in fates.values()) == count else "modified"
 
 
-def _outcome(
-    body: str,
-    decision: Decision,
-    rules: tuple[str, ...],
-    places: Sequence[int],
-    blocking: Mapping[int, Sequence[Rule]],
-    changing: Mapping[int, Sequence[Fired]],
-) -> Outcome:
-    given = tuple(place for place in places if place >= 0)
-    if decision == "blocked":
-        return Outcome(given, decision, None, rules, _reason(blocking[places[0]]))
-    made = changing[places[0]]
-    return Outcome(given, decision, replaced(body, made), rules, _reason(one.rule for one in made))
+def _outcome(event: Event, fate: _Fate, rules: tuple[str, ...], places: tuple[int, ...], *, sent: bool) -> Outcome:
+    if fate.blocking:
+        return Outcome(places, "blocked", None, rules, _reason(fate.blocking))
+    body = replaced(event["body"], fate.changing)
+    body = disclaimed(body, [one.rule for one in fate.changing if one.rule.action == "disclaim"])
+    reason = _reason([one.rule for one in fate.changing], told=not sent)
+    given = body if body != event["body"] else None
+    return Outcome(places, "modified", given, rules, reason, changed_files(fate.changing))
 
 
 def replaced(body: str, rules: Sequence[Fired]) -> str:
@@ -167,7 +213,8 @@ def replaced(body: str, rules: Sequence[Fired]) -> str:
     cuts = sorted(
         (span.start, span.end, one.rule.replace)
         for one in rules
-        for span in _joined(one.spans)
+        if one.rule.action == "modify"
+        for span in _joined(one.hits.spans)
         if taken.take(span.start, span.end)
     )
     parts, at = [], 0
@@ -175,6 +222,36 @@ def replaced(body: str, rules: Sequence[Fired]) -> str:
         parts += [body[at:start], text]
         at = end
     return "".join((*parts, body[at:]))
+
+
+def disclaimed(body: str, rules: Sequence[EventRule]) -> str:
+    """The text with its disclaimers, each on a line of its own; in HTML, as text."""
+    if not rules:
+        return body
+    as_html = is_html(body)
+    before, after = (
+        [html.escape(rule.text or "") if as_html else rule.text or "" for rule in rules if rule.place == place]
+        for place in ("before", "after")
+    )
+    return ("<br/>" if as_html else "\n").join([*before, *([body] if body else []), *after])
+
+
+def changed_files(rules: Sequence[Fired]) -> tuple[DeliveredFile, ...]:
+    """The attachments that are not given as sent; of each name and content, the earlier rule's change holds."""
+    found: dict[int, DeliveredFile] = {}
+    for one in rules:
+        change = one.rule.file
+        if change is None:
+            continue
+        content = None if change.content is None else change.content.encode()
+        for place in one.hits.files:
+            earlier = found.get(place, DeliveredFile(place, None, None))
+            found[place] = DeliveredFile(
+                place,
+                change.name if earlier.display_name is None else earlier.display_name,
+                content if earlier.content is None else earlier.content,
+            )
+    return tuple(found[place] for place in sorted(found))
 
 
 def _joined(spans: Sequence[Span]) -> list[Span]:
@@ -188,21 +265,27 @@ def _joined(spans: Sequence[Span]) -> list[Span]:
     return found
 
 
-def _reason(rules: Iterable[Rule]) -> str:
-    return "; ".join(dict.fromkeys(rule.reason for rule in rules if rule.reason))
+def _reason(rules: Iterable[Rule], *, told: bool = False) -> str:
+    """The rules' reasons; where nobody is delivered anything, a disclaimer is told in its place (the Sametime API's way)."""
+    reasons = [(isinstance(rule, EventRule) and told and rule.text) or rule.reason for rule in rules]
+    return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
 
 def _findings(
     event: Event, walls: Sequence[tuple[int, tuple[Rule, ...]]], fired: Sequence[Fired]
 ) -> Iterable[FindingNote]:
-    """One for each wall that stood before somebody, and for each rule but those that say ok."""
+    """One for each wall that stood before somebody, and for each rule but those that say ok, route or disclaim."""
     behind: dict[str, tuple[Rule, int]] = {}
     for _, hit in walls:
         for wall in hit:
             behind[wall.id] = wall, behind.get(wall.id, (wall, 0))[1] + 1
     for wall, count in behind.values():
         yield FindingNote(wall.id, wall.severity, event["sender"], f"wall: {count} recipients blocked")
-    for rule, places, spans in fired:
-        if rule.action != "ok":
+    for rule, places, hits in fired:
+        if rule.action not in _SILENT:
             detail = f"{rule.action}: {len(places)} recipients"
-            yield FindingNote(rule.id, rule.severity, event["sender"], detail, spans)
+            if hits.elsewhere:
+                detail += ", found beside the body"
+            if hits.files:
+                detail += f", {len(hits.files)} files"
+            yield FindingNote(rule.id, rule.severity, event["sender"], detail, hits.spans)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
-from typing import Annotated, Any, Literal, get_args
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Final, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -60,6 +61,24 @@ def _zone(value: str) -> str:
     return value
 
 
+_PERIOD: Final = re.compile(r"([1-9][0-9]{0,5})(s|m|h|d)")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _period(value: Any) -> Any:
+    """A number with a unit, as in 30m, 8h, 1d."""
+    if not isinstance(value, str) or (found := _PERIOD.fullmatch(value.strip())) is None:
+        raise ValueError("write a number with a unit: 90s, 30m, 8h or 1d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _file_name(value: str) -> str:
+    if not value or value.count("*") > 1:
+        raise ValueError("a file's name, with at most one * in it, as in *.exe")
+    return value
+
+
+Period = Annotated[timedelta, BeforeValidator(_period)]
 Who = Annotated[str, AfterValidator(_who)]
 Whos = Annotated[tuple[Who, ...], BeforeValidator(_listed), Field(min_length=1)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_listed), Field(min_length=1)]
@@ -178,6 +197,28 @@ class Content(Part):
         return self
 
 
+class Files(Part):
+    """What some attachment must be like: all that is named must hold for the same one, and of a list any."""
+
+    types: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[a-z0-9.+-]+/([a-z0-9.+-]+|\*)$")], ...] | None,
+        BeforeValidator(_listed), Field(min_length=1),
+    ] = None  # fmt: skip
+    """Media types as detected from the content, whatever the name says (`application/pdf`, `image/*`); without content,
+    as declared."""
+    names: Annotated[
+        tuple[Annotated[str, AfterValidator(_file_name)], ...] | None, BeforeValidator(_listed), Field(min_length=1)
+    ] = None
+    """By the name or the displayed name, in any case: `*.exe`."""
+    larger_than: Annotated[int, Field(ge=0)] | None = None
+    """Bytes."""
+    archive: bool | None = None
+    encrypted: bool | None = None
+    """Protected by a password."""
+    more_than: Annotated[int, Field(ge=0)] = 0
+    """So many attachments that are like this, and more."""
+
+
 class Condition(Part):
     """What an event must be like; all that is named must hold, and of a list any one."""
 
@@ -191,6 +232,22 @@ class Condition(Part):
     conversation_types: ConversationTypes | None = None
     hours: Hours | None = None
     content: Content | None = None
+    files: Files | None = None
+
+
+class FileChange(Part):
+    """What is given in the place of an attachment."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """The name that it is shown by."""
+    content: Annotated[str, Field(max_length=65_536)] | None = None
+    """Overwrites what is in it."""
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> FileChange:
+        if self.name is None and self.content is None:
+            raise ValueError("changes nothing: give a name, a content or both")
+        return self
 
 
 class EventRule(Rule):
@@ -199,18 +256,40 @@ class EventRule(Rule):
     when: Condition = Condition()
     unless: Condition | None = None
     """Not where this holds as well; for each recipient."""
-    action: Literal["ok", "block", "modify", "alert"]
-    """ok: no later rule is asked for these recipients; alert: a finding, and it is delivered as sent; modify: delivered
-    with `replace` in the place of what `when.content` found."""
-    replace: str = "[removed]"
+    action: Literal["ok", "block", "modify", "alert", "route", "disclaim"]
+    """ok: no later rule is asked for these recipients. alert: a finding, and it is delivered as sent. modify: delivered
+    with `replace` in the place of what `when.content` found, and with `file` in the place of what `when.files` found.
+    route: also sent to the compliance server `to`. disclaim: `text` is put before or after what is delivered; on a join
+    it is the reason that the one who joins is told."""
+    replace: Annotated[str, Field(max_length=65_536)] = "[removed]"
+    file: FileChange | None = None
+    to: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")] | None = None
+    """Behind `im.route.` the name of a topic."""
+    text: Annotated[str, Field(min_length=1, max_length=65_536)] | None = None
+    place: Literal["before", "after"] = "after"
+    once_every: Period | None = None
+    """Once in a conversation and so long a time; left out: with each message. What is forgotten with the merge window,
+    or by a full memory, is said again sooner."""
 
     @model_validator(mode="after")
-    def _knows_what_to_replace(self) -> EventRule:
-        if self.action == "modify" and self.when.content is None:
-            raise ValueError("modify replaces what when.content finds: say what that is")
-        if self.action != "modify" and "replace" in self.model_fields_set:
-            raise ValueError("replace is for the action modify")
+    def _has_what_its_action_needs(self) -> EventRule:
+        if self.action == "modify" and self.when.content is None and (self.when.files is None or self.file is None):
+            raise ValueError(
+                "modify replaces what when.content finds, or with `file` what when.files finds: say what that is"
+            )
+        if self.action == "modify" and self.file is not None and self.when.files is None:
+            raise ValueError("file says what is given in the place of what when.files finds: name those")
+        if (self.action == "route") != (self.to is not None):
+            raise ValueError("the action route has `to`, the name of a compliance server, and no other has it")
+        if (self.action == "disclaim") != (self.text is not None):
+            raise ValueError("the action disclaim has a `text`, and no other has it")
+        for name, action in _BELONGS.items():
+            if self.action != action and name in self.model_fields_set:
+                raise ValueError(f"{name} is for the action {action}")
         return self
+
+
+_BELONGS: Final = {"replace": "modify", "file": "modify", "place": "disclaim", "once_every": "disclaim"}
 
 
 class Document(Part):
@@ -221,6 +300,8 @@ class Document(Part):
     domains: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Ours: what is sent between them is internal."""
     groups: dict[Id, tuple[Member, ...]] = {}
+    directory: Annotated[tuple[Id, ...], BeforeValidator(_listed)] = ()
+    """Groups that come from the groups topic (`policy.groups_topic`); until they are there they have no members."""
     walls: tuple[Wall, ...] = ()
     rules: tuple[EventRule, ...] = ()
 

@@ -51,10 +51,13 @@ class Walls:
         self.selectors.append(side)
         return len(self.selectors) - 1
 
-    def between(self, event: Event, recipients: Iterable[str], groups: Groups) -> list[tuple[int, tuple[Wall, ...]]]:
+    def between(
+        self, event: Event, recipients: Iterable[str], groups: Groups, present: Iterable[str] = ()
+    ) -> list[tuple[int, tuple[Wall, ...]]]:
         """Places in `recipients` whom the event must not reach, each with the walls that stand before them.
 
-        `recipients` are those asked about; a chaperone counts wherever the event itself names them.
+        `recipients` are those asked about; a chaperone counts where the event itself names them, or
+        where they are `present` in the conversation.
         """
         if not self._doors:
             return []
@@ -69,8 +72,8 @@ class Walls:
             return []
         doors = tuple([door for door in doors if _stands(door, event)])
         if doors and any(self.selectors[door.chaperones] for door in doors):
-            present = set(source).union(*[groups.of(one).at(time) for one in event["recipients"]])
-            doors = tuple([door for door in doors if door.chaperones not in present])
+            there = set(source).union(*[groups.of(one).at(time) for one in (*event["recipients"], *present)])
+            doors = tuple([door for door in doors if door.chaperones not in there])
         found = []
         if doors:
             for place, recipient in enumerate(recipients):

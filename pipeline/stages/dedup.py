@@ -18,7 +18,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from pipeline.records import Capture, Decision, Event, Outcome
+from pipeline.records import Capture, Decision, DeliveredFile, Event, Outcome
 from pipeline.stages.alike import Alike
 from pipeline.stages.identity import Identity, again, content_hash, delivered_keys, of_message
 
@@ -55,13 +55,24 @@ class Fit(NamedTuple):
 class Record:
     """What a message has on record beyond the common case (ok, as sent, its own event_id): kept only where it differs."""
 
-    __slots__ = ("_blocked", "_texts", "decision", "delivered_body", "outcomes", "reason", "rules", "taken")
+    __slots__ = (
+        "_blocked",
+        "_texts",
+        "decision",
+        "delivered_body",
+        "delivered_files",
+        "outcomes",
+        "reason",
+        "rules",
+        "taken",
+    )
 
     def __init__(self) -> None:
         self.decision: Decision = "ok"
         self.reason = ""
         self.rules: tuple[str, ...] = ()
         self.delivered_body: str | None = None
+        self.delivered_files: tuple[DeliveredFile, ...] = ()
         self.outcomes: dict[str, Outcome] = {}
         """By recipient, what differs from ok, as sent."""
         self.taken = False

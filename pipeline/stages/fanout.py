@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from pipeline.codec import long, optional_text, text, texts, wire_header
+from pipeline.codec import delivered_files, long, optional_text, text, texts, wire_header
 from pipeline.records import DECISIONS, DIRECTIONS, Capture, Direction, Event, Outcome
 
 _DIRECTION_BYTE: Final = {direction: long(number) for number, direction in enumerate(DIRECTIONS)}
 _DECISION_BYTE: Final = {decision: long(number) for number, decision in enumerate(DECISIONS)}
 _INTERNAL: Final = _DIRECTION_BYTE["internal"]
+_NO_FILES: Final = b"\0"
 _AS_SENT: Final = Outcome((), "ok", None, (), "")
 CACHED_NAMES: Final = 200_000
 
@@ -184,5 +185,6 @@ def _outcome_bytes(outcome: Outcome) -> bytes:
             optional_text(outcome.delivered_body),
             texts(outcome.rules),
             text(outcome.reason),
+            delivered_files(outcome.files) if outcome.files else _NO_FILES,
         )
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pipeline.codec import array, long, optional_text, sha256, text, texts, wire_header
+from pipeline.codec import array, delivered_files, long, optional_text, sha256, text, texts, wire_header
 from pipeline.records import DECISIONS, STATUSES, Decision, Outcome, Status
 
 HASH_SIZE: Final = 32
@@ -62,6 +62,8 @@ class Head:
     floor: int
     floor_arrival: int
     arrival: int
+    policy: str = ""
+    """Digest of the newest policy that was put on record in this partition."""
 
 
 def genesis(lineage: str, partition: int) -> Head:
@@ -135,7 +137,7 @@ class Journal:
         self.arrival = entry.arrival
         return self._wire + self.hash + body
 
-    def head(self, floor: int, floor_arrival: int) -> Head:
+    def head(self, floor: int, floor_arrival: int, policy: str) -> Head:
         """Where the journal stands now."""
         return replace(
             self._head,
@@ -145,6 +147,7 @@ class Journal:
             floor=floor,
             floor_arrival=floor_arrival,
             arrival=self.arrival,
+            policy=policy,
         )
 
 
@@ -166,5 +169,6 @@ def _outcome(outcome: Outcome) -> bytes:
             optional_text(outcome.delivered_body),
             texts(outcome.rules),
             text(outcome.reason),
+            delivered_files(outcome.files) if outcome.files else _EMPTY,
         )
     )

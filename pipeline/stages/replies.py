@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from pipeline.codec import RecordCodec, long, optional_text, text, texts, wire_header
+from pipeline.codec import RecordCodec, delivered_files, long, optional_text, text, texts, wire_header
 from pipeline.errors import Poison
+from pipeline.policy.api import PolicyText
 from pipeline.records import DECISIONS, Event, FindingNote, Ingest, Produced
 from pipeline.stages.dedup import Record
 from pipeline.stages.journal import Journal
 
 _DECISION_BYTE: Final = {decision: long(number) for number, decision in enumerate(DECISIONS)}
-_AS_SENT: Final = _DECISION_BYTE["ok"] + text("") + optional_text(None) + texts(()) + texts(())
+_NO_FILES: Final = delivered_files(())
+_AS_SENT: Final = _DECISION_BYTE["ok"] + text("") + optional_text(None) + _NO_FILES + texts(()) + texts(())
 
 
 class Replies:
@@ -24,14 +26,21 @@ class Replies:
         verdict_schema_id: of verdicts, which are encoded by hand: there is one for each event.
         findings: codec of findings.
         dead_letters: codec of dead letters.
+        policies: codec of policies in force.
         topic: name of the ingest topic or file.
     """
 
     def __init__(
-        self, journal: Journal, verdict_schema_id: int, findings: RecordCodec, dead_letters: RecordCodec, topic: str
+        self,
+        journal: Journal,
+        verdict_schema_id: int,
+        findings: RecordCodec,
+        dead_letters: RecordCodec,
+        policies: RecordCodec,
+        topic: str,
     ) -> None:
         self._journal, self._topic = journal, topic
-        self._findings, self._dead_letters = findings, dead_letters
+        self._findings, self._dead_letters, self._policies = findings, dead_letters, policies
         self._wire = wire_header(verdict_schema_id)
         self._place = text(journal.lineage) + long(journal.partition)
 
@@ -49,7 +58,7 @@ class Replies:
 
     def refusal(self, event_id: str, key: bytes | None, reason: str) -> Produced:
         """The verdict on an event that cannot be taken."""
-        said = _DECISION_BYTE["blocked"] + text(reason) + optional_text(None) + texts(()) + texts(())
+        said = _DECISION_BYTE["blocked"] + text(reason) + optional_text(None) + _NO_FILES + texts(()) + texts(())
         return Produced("verdicts", key, self._verdict(event_id, said, "", ""))
 
     def _verdict(self, event_id: str, said: bytes, policy: str, message: str) -> bytes:
@@ -78,6 +87,21 @@ class Replies:
         }
         return Produced("findings", note.person.encode(), self._findings.encode(value))
 
+    def in_force(self, policy: PolicyText, at: int) -> Produced:
+        """A policy that came into force with the newest journal record; `at`: its arrival in milliseconds."""
+        journal = self._journal
+        value = {
+            "digest": policy.digest,
+            "content": policy.content,
+            "groups": policy.groups,
+            "approved_by": list(policy.approved_by),
+            "lineage": journal.lineage,
+            "partition": journal.partition,
+            "sequence": journal.sequence,
+            "at": at,
+        }
+        return Produced("policies", policy.digest.encode(), self._policies.encode(value))
+
     def dead_letter(self, record: Ingest, poison: Poison) -> Produced:
         """The record as it was, and why it could not be taken."""
         value = {
@@ -102,6 +126,7 @@ def _said(record: Record) -> bytes:
             _DECISION_BYTE[record.decision],
             text(record.reason),
             optional_text(record.delivered_body),
+            delivered_files(record.delivered_files),
             texts(record.blocked()),
             texts(record.rules),
         )

@@ -13,9 +13,11 @@ from typing import Any, Final, NamedTuple
 from pipeline.codec import EventCodec, RecordCodec
 from pipeline.errors import Poison
 from pipeline.policy.api import Policy
+from pipeline.policy.past import Past
 from pipeline.records import (
     OK,
     Capture,
+    DeliveredFile,
     Event,
     FindingNote,
     Ingest,
@@ -42,6 +44,7 @@ class Tools:
     events: EventCodec
     findings: RecordCodec
     dead_letters: RecordCodec
+    policies: RecordCodec
     journal_schema_id: int
     verdict_schema_id: int
     fan_out: FanOut
@@ -76,7 +79,11 @@ class Partition:
         self.journal = Journal(head, tools.journal_schema_id)
         self.merge = merge
         self._tools = tools
-        self._replies = Replies(self.journal, tools.verdict_schema_id, tools.findings, tools.dead_letters, tools.topic)
+        self._replies = Replies(
+            self.journal, tools.verdict_schema_id, tools.findings, tools.dead_letters, tools.policies, tools.topic
+        )
+        self._past = Past()
+        self._in_force = head.policy
         # The largest arrival so far; where there is something to fold, as it was when the oldest of that came.
         self._now = head.floor_arrival if head.sequence >= head.floor else max(head.arrival, head.floor_arrival)
 
@@ -84,7 +91,7 @@ class Partition:
     def head(self) -> Head:
         """Where the journal stands now."""
         floor, arrival = self.merge.floor(self.journal.sequence + 1)
-        return self.journal.head(floor, arrival if self.merge.messages else self._now)
+        return self.journal.head(floor, arrival if self.merge.messages else self._now, self._in_force)
 
     def process(self, record: Ingest, policy: Policy) -> Step:
         """Take one ingest record.
@@ -93,7 +100,7 @@ class Partition:
             record: the next one; offsets only ever rise.
             policy: the policy in force.
         """
-        self._now = max(self._now, record.arrival)
+        self._now = self._past.now = max(self._now, record.arrival)
         self.merge.forget_before(self._now - self._tools.bounds.window_ms)
         try:
             capture = read(record, self._tools.events, self._tools.bounds)
@@ -123,7 +130,7 @@ class Partition:
     def _accept(self, record: Ingest, capture: Capture, identity: Identity, policy: Policy, *, reused: bool) -> Step:
         event, tools = capture.event, self._tools
         recipients = tuple(dict.fromkeys(event["recipients"]))
-        judgement = policy.judge(event, recipients)
+        judgement = policy.judge(event, recipients, self._past)
         databases = tools.fan_out.databases(event, recipients)
         sequence = self.journal.sequence + 1
         place = Place(self.journal.lineage, self.journal.partition, sequence, sequence, event["event_id"], reused)
@@ -156,21 +163,20 @@ class Partition:
         notes = judgement.findings
         if judgement is not OK and (judgement.decision != "ok" or outcomes or judgement.rules):
             self._put_on_record(number, capture, judgement, outcomes)
+        self._past.take(event, self._now, _changed_by(judgement))
         if reused:
             notes += (FindingNote("event_id_reused", "medium", event["sender"], "the event_id came with other bytes"),)
         if event["phase"] == "delivered":
             notes += _blocked_but_delivered(event, outcomes)
         verdict = self._replies.verdict(event, self.merge.record(number), policy.digest, event["event_id"])
-        others = (
-            self._replies.findings(notes, event["event_id"], event["conversation"], record.arrival) if notes else ()
-        )
+        others = self._beside(record, event, policy, judgement, notes)
         return Step("accepted", "", journal, verdict, copies, others)
 
     def _merge(self, record: Ingest, capture: Capture, identity: Identity, policy: Policy, fit: Fit) -> Step:
         event, merge, number = capture.event, self.merge, fit.number
         reached = merge.recipients(number)
         new = () if fit.rule == "retry" else tuple([r for r in dict.fromkeys(event["recipients"]) if r not in reached])
-        judgement = policy.judge(event, new) if new else OK
+        judgement = policy.judge(event, new, self._past) if new else OK
         kept = self._tools.fan_out.still(merge.databases(number))
         databases = _union(kept, self._tools.fan_out.databases(event, new)) if fit.rule != "retry" else kept
         new_databases = databases[len(kept) :]
@@ -189,6 +195,7 @@ class Partition:
         if fit.rule != "retry":
             merge.bind(identity, number)
             self._combine(number, capture, judgement, outcomes, reached, new)
+            self._past.shown(event, self._now, _changed_by(judgement))
             merge.reach(number, new, databases)
         on_record = merge.record(number)
         digest = policy.digest if new else merge.policy(number)
@@ -219,9 +226,7 @@ class Partition:
         notes = judgement.findings
         if event["phase"] == "delivered" and on_record is not None and fit.rule != "retry":
             notes += _blocked_but_delivered(event, on_record.outcomes)
-        others = (
-            self._replies.findings(notes, event["event_id"], event["conversation"], record.arrival) if notes else ()
-        )
+        others = self._beside(record, event, policy if new else None, judgement, notes)
         return Step(
             "merged", fit.rule, journal, self._replies.verdict(event, on_record, digest, message), copies, others
         )
@@ -292,6 +297,26 @@ class Partition:
         verdict = self._replies.refusal(event_id, record.key, str(poison)) if event_id else None
         return Step("rejected", poison.reason, journal, verdict, others=(letter,))
 
+    def _beside(
+        self,
+        record: Ingest,
+        event: Event,
+        policy: Policy | None,
+        judgement: Judgement,
+        notes: tuple[FindingNote, ...],
+    ) -> tuple[Produced, ...]:
+        """Findings, the event for compliance servers, and the policy that judged it where it is new to the partition."""
+        others: tuple[Produced, ...] = ()
+        if notes:
+            others = self._replies.findings(notes, event["event_id"], event["conversation"], record.arrival)
+        if judgement.routes:
+            key = event["conversation"].encode()
+            others += tuple([Produced(f"route.{name}", key, record.value) for name in judgement.routes])
+        if policy is not None and policy.text is not None and policy.digest != self._in_force:
+            self._in_force = policy.digest
+            others += (self._replies.in_force(policy.text, record.arrival),)
+        return others
+
     # -- records -------------------------------------------------------------------------------------------------
 
     def _floor(self) -> int:
@@ -312,7 +337,7 @@ class Partition:
         record = self.merge.record_for_writing(number)
         record.decision, record.reason, record.rules = judgement.decision, judgement.reason, judgement.rules
         record.put(outcomes)
-        record.delivered_body = _most_delivered(judgement)
+        record.delivered_body, record.delivered_files = _most_delivered(judgement), _most_files(judgement)
         self.merge.bind_delivered(capture, number)
 
     def _combine(
@@ -337,8 +362,7 @@ class Partition:
             record.reason = "; ".join(reasons)
             record.rules = _union(record.rules, judgement.rules)
             record.put(outcomes)
-            if record.delivered_body is None:
-                record.delivered_body = _most_delivered(judgement)
+            _note_delivered(record, judgement)
         if record is not None:
             self.merge.bind_delivered(capture, number)
 
@@ -374,6 +398,7 @@ class Partition:
             outcomes = _by_recipient(judgement, recipients)
             if judgement.decision != "ok" or outcomes or judgement.rules:
                 self._put_on_record(number, capture, judgement, outcomes)
+            self._past.take(event, self._now, _changed_by(judgement))
         elif entry["status"] == "merged" and entry["rule"] != "retry":
             found = merge.number_of(entry["into"])
             if found is not None:
@@ -390,18 +415,28 @@ class Partition:
             record = self.merge.record_for_writing(number)
             record.decision, record.reason, record.rules = judgement.decision, judgement.reason, judgement.rules
             record.put(outcomes)
-            if record.delivered_body is None:
-                record.delivered_body = _most_delivered(judgement)
+            _note_delivered(record, judgement)
+        self._past.shown(capture.event, self._now, _changed_by(judgement))
         if record is not None:
             self.merge.bind_delivered(capture, number)
         self.merge.reach(number, new, self._tools.fan_out.known(entry["databases"]))
+
+
+def _changed_by(judgement: Judgement) -> list[str]:
+    """Ids of the rules that changed what somebody was given."""
+    return [rule for outcome in judgement.outcomes if outcome.decision == "modified" for rule in outcome.rules]
 
 
 def _judgement_of(entry: Mapping[str, Any]) -> Judgement:
     outcomes = tuple(
         [
             Outcome(
-                tuple(one["recipients"]), one["decision"], one["delivered_body"], tuple(one["rules"]), one["reason"]
+                tuple(one["recipients"]),
+                one["decision"],
+                one["delivered_body"],
+                tuple(one["rules"]),
+                one["reason"],
+                tuple([DeliveredFile(**file) for file in one["delivered_files"]]),
             )
             for one in entry["outcomes"]
         ]
@@ -425,6 +460,23 @@ def _most_delivered(judgement: Judgement) -> str | None:
         if outcome.delivered_body is not None:
             votes[outcome.delivered_body] += max(1, len(outcome.recipients))
     return votes.most_common(1)[0][0] if votes else None
+
+
+def _most_files(judgement: Judgement) -> tuple[DeliveredFile, ...]:
+    """The changed attachments that most of those got who got changed ones."""
+    votes: Counter[tuple[DeliveredFile, ...]] = Counter()
+    for outcome in judgement.outcomes:
+        if outcome.files:
+            votes[outcome.files] += max(1, len(outcome.recipients))
+    return votes.most_common(1)[0][0] if votes else ()
+
+
+def _note_delivered(record: Record, judgement: Judgement) -> None:
+    """What those got whom a merged capture brought, where the message had nothing like it on record."""
+    if record.delivered_body is None:
+        record.delivered_body = _most_delivered(judgement)
+    if not record.delivered_files:
+        record.delivered_files = _most_files(judgement)
 
 
 def _blocked_but_delivered(event: Event, outcomes: Mapping[str, Outcome]) -> tuple[FindingNote, ...]:

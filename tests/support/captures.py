@@ -8,7 +8,6 @@ second.status, second.rule, second.recipients       # "merged", "origin_id", ["c
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,7 +17,8 @@ from typing import Any
 from pipeline import codec
 from pipeline.codec import RecordCodec
 from pipeline.engines import assemble
-from pipeline.policy.api import EmptyPolicy, Policy
+from pipeline.policy.api import EmptyPolicy, Policy, PolicyText
+from pipeline.policy.past import Past
 from pipeline.records import OK, Decision, Event, Ingest, Judgement, Outcome, Produced
 from pipeline.registry import FixedSchemas, load_schema
 from pipeline.settings import ClickHouse, Database, Limits, Merge, Settings
@@ -92,9 +92,13 @@ class SmallPolicy:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.name.encode()).hexdigest()
+        return self.text.digest
 
-    def judge(self, event: Event, recipients: tuple[str, ...]) -> Judgement:
+    @property
+    def text(self) -> PolicyText:
+        return PolicyText(self.name.encode())
+
+    def judge(self, event: Event, recipients: tuple[str, ...], past: Past) -> Judgement:
         rule = (f"{self.name}-rule",)
         texts: dict[str | None, list[int]] = {}
         for place, recipient in enumerate(recipients):

@@ -33,7 +33,7 @@ JOURNAL = RecordCodec(avro("journal"), codec.JOURNAL)
 COPY = RecordCodec(avro("copy"), codec.COPY)
 FINDING = RecordCodec(avro("finding"), codec.FINDING)
 DEAD_LETTER = RecordCodec(avro("dead_letter"), codec.DEAD_LETTER)
-_HEADER_FIELDS = 14  # of a copy, before the event's
+_HEADER_FIELDS = len(avro("copy")["fields"]) - len(avro("event")["fields"])
 _COPY_HEADER = RecordCodec({**avro("copy"), "fields": avro("copy")["fields"][:_HEADER_FIELDS]}, codec.COPY)
 _NUMBERS = count(1)
 
@@ -169,13 +169,15 @@ class Chain:
         order = {recipient: place for place, recipient in enumerate(dict.fromkeys(capture["recipients"]))}
         for index, (database, recipient) in enumerate(pairs):
             decision, delivered, rules, reason = "ok", None, [], ""
+            files: list[Record] = []
             for outcome in fields.get("outcomes", ()):
                 if order.get(recipient) in outcome["recipients"]:
                     decision, delivered = outcome["decision"], outcome["delivered_body"]
                     rules, reason = outcome["rules"], outcome["reason"]
+                    files = outcome["delivered_files"]
             header = _COPY_HEADER.encode({
                 "recipient": recipient, "copy_index": index, "direction": "internal", "decision": decision,
-                "delivered_body": delivered, "rules": rules, "reason": reason, "database": database,
+                "delivered_body": delivered, "rules": rules, "reason": reason, "delivered_files": files, "database": database,
                 "lineage": self.lineage, "partition": self.partition, "sequence": len(self.journal) - 1, "into": into,
                 "message_event_id": self._first[into]["event_id"], "taken": taken})  # fmt: skip
             self.copies.append(header + body)

@@ -16,6 +16,8 @@ from clickhouse_connect.driver.client import Client
 from pipeline.archive.migrations import migrate
 from pipeline.archive.sink import Cut, Sink
 from pipeline.engines import assemble
+from pipeline.policy.api import PolicyText
+from pipeline.policy.past import Past
 from pipeline.records import OK, Decision, Event, FindingNote, Ingest, Judgement, Outcome
 from pipeline.registry import FixedSchemas
 from pipeline.settings import ClickHouse, Database, Settings
@@ -33,9 +35,10 @@ ARRIVAL = 1_700_000_000_000
 class StrictPolicy:
     """Mallory is sent nothing; whoever is at beta gets `secret` blotted out."""
 
-    digest = "ab" * 32
+    text = PolicyText(b"strict", '{"staff": []}')
+    digest = text.digest
 
-    def judge(self, one: Event, recipients: tuple[str, ...]) -> Judgement:
+    def judge(self, one: Event, recipients: tuple[str, ...], past: Past) -> Judgement:
         blocked = tuple(n for n, to in enumerate(recipients) if to.startswith("mallory@"))
         secret = "secret" in one["body"]
         changed = tuple(n for n, to in enumerate(recipients) if secret and n not in blocked and "beta" in to)
@@ -138,7 +141,7 @@ def build(client: Client, settings: Settings, *, partitions: int = PARTITIONS) -
     tools = assemble.tools(settings, schemas, partitions=PARTITIONS, topic="im.events")
     parts = [assemble.partition(settings, tools, genesis(LINEAGE, number)) for number in range(partitions)]
     journals: list[list[bytes]] = [[] for _ in parts]
-    others: dict[str, list[bytes]] = {"copies": [], "findings": [], "dead-letters": []}
+    others: dict[str, list[bytes]] = {"copies": [], "findings": [], "dead-letters": [], "policies": []}
 
     def keep(number: int, step: Step) -> None:
         archive.steps.append(step)

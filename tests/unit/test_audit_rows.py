@@ -71,7 +71,8 @@ def test_bytes_that_are_no_journal_rows_are_poison(data: bytes) -> None:
 
 def test_copies_of_a_message_and_of_a_merge_with_new_recipients() -> None:
     chain = Chain(databases=["one", "two"])
-    outcomes = [{"recipients": [1], "decision": "modified", "delivered_body": "x", "rules": ["r"], "reason": "why"}]
+    outcomes = [{"recipients": [1], "decision": "modified", "delivered_body": "x", "rules": ["r"], "reason": "why",
+                 "delivered_files": [{"place": 0, "display_name": None, "content": b"gone"}]}]  # fmt: skip
     first = chain.accept(event(recipients=["a@x", "b@x", "a@x"]), outcomes=outcomes, taken=True)
     chain.merge(event(recipients=["b@x", "c@x"]), into=first)
     made = [copy for row in taken_apart(chain) for copy in derived(row)]

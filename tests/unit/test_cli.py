@@ -159,7 +159,7 @@ def test_a_bad_line_names_the_line_to_go_on_with(run: Callable[..., Ran], fake: 
 
 
 def test_topics_create_says_what_it_made(run: Callable[..., Ran], fake: Fake) -> None:
-    fake("pipeline.topics", create=lambda _settings: ["im.events"])
+    fake("pipeline.topics", create=lambda _settings, _routes: ["im.events"])
     assert run("topics", "create").out == "im.events\n"
     assert json.loads(run("topics", "create", "--json").out) == {"created": ["im.events"]}
 

@@ -39,7 +39,7 @@ class TestBytes:
             assert source.read() == b""
         header = {"direction": "internal", "database": "compliance", "lineage": "00112233aabbccdd", "partition": 0,
                   "sequence": 1, "into": 1, "message_event_id": event["event_id"], "taken": False,
-                  "rules": ["p-rule"], "reason": "p says so"}  # fmt: skip
+                  "rules": ["p-rule"], "reason": "p says so", "delivered_files": []}  # fmt: skip
         assert found == [
             {**event, **header, "recipients": [], "recipient": BOB, "copy_index": 0, "decision": "blocked",
              "delivered_body": None},

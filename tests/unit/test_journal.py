@@ -10,7 +10,7 @@ import fastavro
 import pytest
 
 from pipeline.codec import JOURNAL, without_logical_types
-from pipeline.records import DECISIONS, STATUSES, Outcome
+from pipeline.records import DECISIONS, STATUSES, DeliveredFile, Outcome
 from pipeline.registry import load_schema
 from pipeline.stages.journal import RAW_AT, Entry, Journal, genesis
 
@@ -33,6 +33,9 @@ FULL = Entry(
     policy="ab" * 32,
     outcomes=(
         Outcome((0, 2), "blocked", None, ("r1",), "why"),
+        Outcome(
+            (3,), "modified", None, ("r4",), "", (DeliveredFile(1, "b.txt", b"gone"), DeliveredFile(2, None, None))
+        ),
         Outcome((1,), "modified", "text", ("r2", "r3"), ""),
     ),
     databases=("one", "two"),
@@ -72,7 +75,15 @@ def test_a_full_record_reads_as_the_entry() -> None:
         "new_databases": list(FULL.new_databases),
         "new_recipients": list(FULL.new_recipients),
         "outcomes": [
-            {**one._asdict(), "recipients": list(one.recipients), "rules": list(one.rules)} for one in FULL.outcomes
+            {
+                "recipients": list(one.recipients),
+                "decision": one.decision,
+                "delivered_body": one.delivered_body,
+                "rules": list(one.rules),
+                "reason": one.reason,
+                "delivered_files": [file._asdict() for file in one.files],
+            }
+            for one in FULL.outcomes
         ],
     }
 
@@ -138,6 +149,6 @@ def test_the_head_goes_on_where_it_stands() -> None:
     whole, first = journal(), journal()
     records = [whole.append(FULL._replace(offset=offset)) for offset in (3, 4, 9)]
     assert [first.append(FULL._replace(offset=offset)) for offset in (3, 4)] == records[:2]
-    head = first.head(1, 99)
+    head = first.head(1, 99, "")
     assert (head.sequence, head.offset, head.floor, head.floor_arrival, head.arrival) == (1, 4, 1, 99, FULL.arrival)
     assert Journal(head, JOURNAL).append(FULL._replace(offset=9)) == records[2]

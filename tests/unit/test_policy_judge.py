@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.policy.api import PolicyText
 from pipeline.policy.document import read
 from pipeline.policy.judge import RulePolicy
+from pipeline.policy.past import Past
 from pipeline.records import OK, Judgement
 from tests.support.captures import capture
 
@@ -44,7 +46,7 @@ rules:
 
 def judge(**fields: Any) -> Judgement:
     event: Any = capture(**fields)
-    return RulePolicy(read(POLICY), "d").judge(event, tuple(event["recipients"]))
+    return RulePolicy(read(POLICY), PolicyText(b"")).judge(event, tuple(event["recipients"]), Past())
 
 
 NOON, NIGHT_OF_FRIDAY, NIGHT_OF_SUNDAY = 1_768_561_200, 1_768_604_400, 1_768_777_200
@@ -106,7 +108,7 @@ CARD = "4012 8888 8888 1881"
 
 def read_text(body: str, *recipients: str, sender: str = "bob@bank.example") -> Judgement:
     event: Any = capture(sender=sender, body=body, recipients=list(recipients or ["cy@bank.example"]))
-    return RulePolicy(read(CONTENT), "d").judge(event, tuple(event["recipients"]))
+    return RulePolicy(read(CONTENT), PolicyText(b"")).judge(event, tuple(event["recipients"]), Past())
 
 
 def test_what_is_found_is_replaced_and_the_first_rule_has_the_place() -> None:

@@ -66,16 +66,16 @@ def event_schema(**types: Any) -> dict[str, Any]:
 def test_without_a_registry_the_ids_are_fixed() -> None:
     schemas: Schemas = open_schemas(Kafka())
     assert isinstance(schemas, FixedSchemas)
-    assert list(FIXED_IDS.values()) == list(range(1, 9))
+    assert list(FIXED_IDS.values()) == list(range(1, 10))
     for name, number in FIXED_IDS.items():
         assert schemas.schema(number) == load_schema(name)
         assert schemas.id_of(name) == number
     assert schemas.event_schema(codec.EVENT) == load_schema("event")
     assert schemas.copy_schema_ids == {codec.EVENT: codec.COPY}
-    for number in (0, 9, 1 << 31):
+    for number in (0, 10, 1 << 31):
         with pytest.raises(Poison, match="unknown_schema"):
             schemas.schema(number)
-    for number in (0, 2, 9):
+    for number in (0, 2, 10):
         with pytest.raises(Poison, match="unknown_schema"):
             schemas.event_schema(number)
 

@@ -63,7 +63,7 @@ class TestVerdicts:
             verdict = bench.take(one).verdict
             assert verdict is not None
             assert verdict == {
-                "event_id": one["event_id"], "decision": "ok", "reason": "", "delivered_body": None,
+                "event_id": one["event_id"], "decision": "ok", "reason": "", "delivered_body": None, "delivered_files": [],
                 "blocked_recipients": [], "rules": [], "policy": EmptyPolicy.digest, "lineage": LINEAGE,
                 "message_event_id": event["event_id"], "partition": 0, "sequence": verdict["sequence"],
             }  # fmt: skip
@@ -120,6 +120,7 @@ class TestVerdicts:
                 "delivered_body": "hello!",
                 "rules": ["q-rule"],
                 "reason": "q says so",
+                "delivered_files": [],
             }
         ]
 

@@ -1,0 +1,247 @@
+"""Policies from files: read, checked, approved, made ready; and watched for changes while a worker runs.
+
+Four eyes: where approvers are named, a policy comes into force only with a signature by their keys beside it, in
+POLICY.yaml.sig: a line of base64 for each, Ed25519 over the policy's digest as 64 hex digits.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from pipeline import metrics
+from pipeline.errors import BadInput, ComplianceError
+from pipeline.policy.api import EmptyPolicy, Policy, PolicyText
+from pipeline.policy.document import MOST_BYTES, BadPolicy, Fault, read
+from pipeline.policy.judge import RulePolicy
+from pipeline.settings import Policy as PolicySettings
+
+SIGNATURES: Final = ".sig"
+MOST_SIGNATURES: Final = 100
+
+log = structlog.get_logger(__name__)
+
+
+def load(file: Path, settings: PolicySettings) -> RulePolicy:
+    """The policy in a file, ready to judge.
+
+    Args:
+        file: the policy file.
+        settings: name those whose approval it needs, if any.
+
+    Raises:
+        BadInput: it cannot be read, is wrong (BadPolicy, with line and column), or is not approved.
+    """
+    return _make(file, _read(file), settings)
+
+
+def sign(file: Path, key: Path) -> str:
+    """Approve a policy: add a signature over its digest to the signatures beside it; the public key's fingerprint.
+
+    Args:
+        file: the policy file; it must be a good one.
+        key: Ed25519 private key, PEM (PKCS #8), without a passphrase.
+
+    Raises:
+        BadInput: the policy or the key cannot be used.
+    """
+    content = _read(file)
+    read(_text(file, content), str(file))
+    try:
+        private = load_pem_private_key(_read(key), None)
+    except (ValueError, TypeError):
+        private = None
+    if not isinstance(private, Ed25519PrivateKey):
+        raise BadInput(f"{key}: no Ed25519 private key in PEM without a passphrase")
+    signature = base64.b64encode(private.sign(PolicyText(content).digest.encode())).decode()
+    beside = file.with_name(file.name + SIGNATURES)
+    try:
+        before = beside.read_text(encoding="ascii") if beside.exists() else ""
+        if signature not in before.splitlines():
+            beside.write_text(before + signature + "\n", encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{beside}: {error}") from None
+    return fingerprint(private.public_key())
+
+
+def fingerprint(key: Ed25519PublicKey) -> str:
+    """SHA-256, hex, of the key's DER form (SubjectPublicKeyInfo, RFC 8410)."""
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as source:
+            content = source.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}") from None
+    if len(content) > MOST_BYTES:
+        raise BadInput(f"{file}: more than {MOST_BYTES:,} bytes")
+    return content
+
+
+def _text(file: Path, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        raise BadPolicy(str(file), [Fault(line, column, "not UTF-8: save the file as UTF-8")]) from None
+
+
+def _make(file: Path, content: bytes, settings: PolicySettings) -> RulePolicy:
+    document = read(_text(file, content), str(file))
+    approved = approvals(file, content, settings.approvers) if settings.approvers else ()
+    if settings.approvers and len(approved) < settings.approvals:
+        raise BadInput(
+            f"{file}: {len(approved)} of {settings.approvals} approvals: an approver signs this very file with "
+            f"`compliance policy approve {file} --key KEY.pem`"
+        )
+    return RulePolicy(document, PolicyText(content, "", approved))
+
+
+def approvals(file: Path, content: bytes, approvers: Sequence[Path]) -> tuple[str, ...]:
+    """Fingerprints of the approvers whose signature over the policy's digest stands beside it.
+
+    Raises:
+        BadInput: an approver's key or the signatures cannot be read.
+    """
+    beside = file.with_name(file.name + SIGNATURES)
+    signatures: list[bytes] = []
+    if beside.exists():
+        for number, line in enumerate(_read(beside).splitlines()[:MOST_SIGNATURES], 1):
+            try:
+                signatures.append(base64.b64decode(line.strip(), validate=True))
+            except (binascii.Error, ValueError):
+                raise BadInput(f"{beside}, line {number}: no signature in base64") from None
+    digest = PolicyText(content).digest.encode()
+    found = []
+    for path in approvers:
+        try:
+            key = load_pem_public_key(_read(path))
+        except ValueError:
+            key = None
+        if not isinstance(key, Ed25519PublicKey):
+            raise BadInput(f"{path}: no Ed25519 public key in PEM")
+        if any(_signed(key, signature, digest) for signature in signatures):
+            found.append(fingerprint(key))
+    return tuple(dict.fromkeys(found))
+
+
+def _signed(key: Ed25519PublicKey, signature: bytes, digest: bytes) -> bool:
+    try:
+        key.verify(signature, digest)
+    except InvalidSignature:
+        return False
+    return True
+
+
+class Refused(NamedTuple):
+    """A policy file that does not come into force."""
+
+    digest: str
+    """SHA-256, hex, of the file; of nothing where it cannot be read."""
+    why: str
+
+
+class Watch:
+    """Looks at the policy file in a thread of its own; the worker takes what is new between two transactions.
+
+    Args:
+        settings: the file, who must approve it, and how often it is looked at.
+        fit: told of a policy before it is taken; raises ComplianceError where it cannot come into force here.
+
+    Raises:
+        BadInput: the file cannot come into force; a worker does not start under no policy instead.
+    """
+
+    def __init__(self, settings: PolicySettings, fit: Callable[[RulePolicy], None] | None = None) -> None:
+        self._settings, self._fit = settings, fit
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+        self._fresh: RulePolicy | None = None
+        self._refused: Refused | None = None
+        self._thread: threading.Thread | None = None
+        self.policy: Policy = EmptyPolicy()
+        """In force; of the worker's thread."""
+        if settings.file is not None:
+            self._seen = self._look(settings.file)
+            ready = load(settings.file, settings)
+            if fit is not None:
+                fit(ready)
+            self.policy = ready
+            metrics.POLICY_REFUSED.set(0)
+            self._thread = threading.Thread(target=self._run, args=(settings.file,), name="policy", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Look no longer."""
+        self._end.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def take(self) -> Refused | None:
+        """Put a changed policy in force; or what was refused since this was last asked."""
+        if self._fresh is None and self._refused is None:
+            return None
+        with self._lock:
+            fresh, self._fresh = self._fresh, None
+            refused, self._refused = self._refused, None
+        if fresh is not None:
+            log.info("policy changed", before=self.policy.digest, digest=fresh.digest)
+            self.policy = fresh
+        return refused
+
+    def _run(self, file: Path) -> None:
+        while not self._end.wait(self._settings.check_every_s):
+            seen = self._look(file)
+            if seen != self._seen:
+                self._seen = seen
+                self._change(file)
+
+    def _look(self, file: Path) -> tuple[bytes, bytes]:
+        return _bytes(file), _bytes(file.with_name(file.name + SIGNATURES))
+
+    def _change(self, file: Path) -> None:
+        content = b""
+        try:
+            content = _read(file)
+            ready = _make(file, content, self._settings)
+            if self._fit is not None:
+                self._fit(ready)
+        except ComplianceError as error:
+            refused = Refused(hashlib.sha256(content).hexdigest(), str(error))
+            log.error(  # noqa: TRY400 - no defect of ours, and its text says where it is
+                "policy refused, the old one stays in force", digest=refused.digest, why=refused.why
+            )
+            metrics.POLICY_REFUSED.set(1)
+            with self._lock:
+                self._refused, self._fresh = refused, None
+        else:
+            metrics.POLICY_REFUSED.set(0)
+            with self._lock:
+                self._fresh = ready if ready.digest != self.policy.digest else None
+
+
+def _bytes(file: Path) -> bytes:
+    """What is in it; nothing where it cannot be read, which _read tells of."""
+    try:
+        with file.open("rb") as source:
+            return source.read(MOST_BYTES + 1)
+    except OSError:
+        return b""
