@@ -16,11 +16,12 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final, NamedTuple
 
 from pipeline.records import Capture, Decision, DeliveredFile, Event, Outcome
 from pipeline.stages.alike import Alike
-from pipeline.stages.identity import Identity, again, content_hash, delivered_keys, of_message
+from pipeline.stages.identity import Identity, again, altered_keys, content_hash, delivered_keys, of_message
 
 CHUNK: Final = 512
 """Messages that are forgotten by the memory limit at once."""
@@ -379,12 +380,24 @@ class MergeState:
         self._charge(chunk, PATH_BYTES)
 
     def bind_delivered(self, capture: Capture, number: int) -> None:
-        """Let captures of phase delivered find the message by the texts that it was delivered with."""
+        """Let captures of phase delivered find the message by the texts that it was delivered with.
+
+        One with yet another text is no capture of the message, but it is found by its ids as well.
+        """
         record = self.record(number)
-        for body in sorted(record.delivered()) if record else ():
+        if record is None or not record.outcomes:
+            return
+        for body in sorted(record.delivered()):
             content = content_hash(capture.event, body)
             for key in delivered_keys(capture.event, content):
                 self._share_key(self._chunk(number), key, number)
+        for key in altered_keys(capture.event):
+            self._share_key(self._chunk(number), key, number)
+
+    def altered(self, event: Event) -> int | None:
+        """The earliest message with an id of this event that somebody was to be given otherwise than it was sent."""
+        found = [number for key in altered_keys(event) for number in islice(self._sharing(key), 1)]
+        return min(found) if found else None
 
     def reach(self, number: int, recipients: tuple[str, ...], databases: tuple[str, ...]) -> None:
         """Note further recipients of a message, and the databases that keep it now."""

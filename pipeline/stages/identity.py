@@ -74,6 +74,14 @@ def delivered_keys(event: Event, content: int) -> tuple[int, ...]:
     return tuple([hash((content, "delivered", by, of)) & KEY_BITS for by, of in ids])
 
 
+def altered_keys(event: Event) -> tuple[int, ...]:
+    """The event's ids, whatever its content, as keys of messages that somebody was to be given otherwise than sent."""
+    ids: list[tuple[str | None, str]] = [(None, event["origin_id"])] if event["origin_id"] else []
+    ids += event["stanza_ids"].items()
+    where = event["conversation"], event["sender"]
+    return tuple([hash((where, "altered", by, of)) & KEY_BITS for by, of in ids])
+
+
 def again(identity: Identity) -> int:
     """The key of a capture whose event_id was taken, by its bytes."""
     return hash((identity.event, identity.bytes_digest)) & KEY_BITS

@@ -168,6 +168,7 @@ class Partition:
             notes += (FindingNote("event_id_reused", "medium", event["sender"], "the event_id came with other bytes"),)
         if event["phase"] == "delivered":
             notes += _blocked_but_delivered(event, outcomes)
+            notes += self._delivered_otherwise(event, number)
         verdict = self._replies.verdict(event, self.merge.record(number), policy.digest, event["event_id"])
         others = self._beside(record, event, policy, judgement, notes)
         return Step("accepted", "", journal, verdict, copies, others)
@@ -226,6 +227,7 @@ class Partition:
         notes = judgement.findings
         if event["phase"] == "delivered" and on_record is not None and fit.rule != "retry":
             notes += _blocked_but_delivered(event, on_record.outcomes)
+            notes += _altered(event, on_record.outcomes, frozenset(new), as_sent=fit.rule != "delivered")
         others = self._beside(record, event, policy if new else None, judgement, notes)
         return Step(
             "merged", fit.rule, journal, self._replies.verdict(event, on_record, digest, message), copies, others
@@ -330,6 +332,18 @@ class Partition:
                 f"{copies.count} copies of {copies.size} bytes together, at most {self._tools.bounds.fan_out_bytes}",
                 event_id=event["event_id"],
             )
+
+    def _delivered_otherwise(self, event: Event, number: int) -> tuple[FindingNote, ...]:
+        """Findings on a delivered text that no judgement made, of a message that is known by its ids."""
+        known = self.merge.altered(event)
+        record = None if known is None or known == number else self.merge.record(known)
+        if record is None:
+            return ()
+        blocked = _blocked_but_delivered(event, record.outcomes)
+        told = frozenset([note.person for note in blocked])
+        return blocked + tuple(
+            [_otherwise(recipient) for recipient in dict.fromkeys(event["recipients"]) if recipient not in told]
+        )
 
     def _put_on_record(
         self, number: int, capture: Capture, judgement: Judgement, outcomes: Mapping[str, Outcome]
@@ -460,6 +474,33 @@ def _most_delivered(judgement: Judgement) -> str | None:
         if outcome.delivered_body is not None:
             votes[outcome.delivered_body] += max(1, len(outcome.recipients))
     return votes.most_common(1)[0][0] if votes else None
+
+
+def _altered(
+    event: Event, outcomes: Mapping[str, Outcome], new: Collection[str], *, as_sent: bool
+) -> tuple[FindingNote, ...]:
+    """Findings on recipients who were delivered another text than was decided for them.
+
+    Args:
+        event: a capture of phase delivered.
+        outcomes: by recipient, what was decided otherwise than as sent.
+        new: recipients whom this very capture brought: nothing had been decided for them.
+        as_sent: its text is the message's as it was sent.
+    """
+    found = []
+    for recipient in dict.fromkeys(event["recipients"]):
+        outcome = outcomes.get(recipient)
+        if recipient in new or (outcome is not None and outcome.decision == "blocked"):
+            continue
+        text = None if outcome is None else outcome.delivered_body
+        if not as_sent if text is None else event["body"] != text:
+            found.append(_otherwise(recipient))
+    return tuple(found)
+
+
+def _otherwise(recipient: str) -> FindingNote:
+    detail = "a capture shows that another text was delivered than was decided"
+    return FindingNote("delivered_otherwise", "high", recipient, detail)
 
 
 def _most_files(judgement: Judgement) -> tuple[DeliveredFile, ...]:

@@ -27,6 +27,10 @@ class Message:
     """Texts that it was delivered with, each with the ids of the captures that came with or after it."""
     blocked: list[str] = field(default_factory=list)
     texts: set[str] = field(default_factory=set)
+    due: dict[str, str | None] = field(default_factory=dict)
+    """By recipient, where it is not the text as sent: the text, None if blocked."""
+    altered: set[Id] = field(default_factory=set)
+    """Ids of the captures that came with or after something was to be given otherwise than sent."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,9 @@ class Naive:
             )  # fmt: skip
             self.messages.append(message)
             self._reach(message, event, recipients, blocks, rewrites)
-            findings = ("event_id_reused",) if taken else ()
-            return self._answer("accepted", "", message, (), (), floor, findings + self._leaks(message, event))
+            reused = ("event_id_reused",) if taken else ()
+            leaks = self._leaks(message, event) + self._third_text(message, event)
+            return self._answer("accepted", "", message, (), (), floor, (*reused, *leaks))
 
         message, *others = sorted(fits.values(), key=lambda one: one.sequence)
         rule = self._rule(message, event)
@@ -107,7 +112,8 @@ class Naive:
         self._bind(message, event, value)
         self._reach(message, event, new, blocks, rewrites)
         also = tuple(one.sequence for one in others)
-        return self._answer("merged", rule, message, also, tuple(new), floor, self._leaks(message, event))
+        leaks = self._leaks(message, event) + self._otherwise(message, event, new)
+        return self._answer("merged", rule, message, also, tuple(new), floor, leaks)
 
     def _fits(self, event: Fields) -> dict[int, Message]:
         content = content_of(event, event["body"])
@@ -155,13 +161,40 @@ class Naive:
             for recipient in new
             if recipient in rewrites and recipient not in blocks
         }
+        message.due |= {recipient: event["body"] + rewrites[recipient] for recipient in new if recipient in rewrites}
+        message.due |= {recipient: None for recipient in new if recipient in blocks}
         message.delivered |= {(text, an_id) for text in message.texts for an_id in ids_of(event)}
+        if message.due:
+            message.altered |= ids_of(event)
 
     def _leaks(self, message: Message, event: Fields) -> tuple[str, ...]:
         if event["phase"] != "delivered":
             return ()
         got = dict.fromkeys(event["recipients"])
         return tuple("delivered_though_blocked" for recipient in got if recipient in message.blocked)
+
+    def _otherwise(self, message: Message, event: Fields, new: list[str]) -> tuple[str, ...]:
+        """Whom a capture that fits shows to have been delivered another text than was due."""
+        if event["phase"] != "delivered":
+            return ()
+        sent = message.content[3]
+        got = [recipient for recipient in dict.fromkeys(event["recipients"]) if recipient not in new]
+        wrong = [one for one in got if message.due.get(one, sent) not in (None, event["body"])]
+        return ("delivered_otherwise",) * len(wrong)
+
+    def _third_text(self, message: Message, event: Fields) -> tuple[str, ...]:
+        """The same where it fits no message, but has the id of one that was to be delivered otherwise than sent."""
+        if event["phase"] != "delivered":
+            return ()
+        for one in self.messages:
+            same = one.content[:2] == message.content[:2] and one.altered & ids_of(event)
+            if one is not message and same:
+                got = dict.fromkeys(event["recipients"])
+                blocked = [recipient for recipient in got if recipient in one.blocked]
+                return ("delivered_though_blocked",) * len(blocked) + ("delivered_otherwise",) * (
+                    len(got) - len(blocked)
+                )
+        return ()
 
     def _answer(
         self, status: str, rule: str, message: Message, also: tuple[int, ...], new: tuple[str, ...], floor: int,

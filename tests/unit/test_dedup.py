@@ -279,6 +279,24 @@ class TestDelivered:
         assert [(one["rule"], one["person"]) for one in seen.findings] == [("delivered_though_blocked", BOB)]
         assert bench.take(event).findings == [], "a retry tells nothing new"
 
+    def test_another_text_than_was_decided_is_a_finding(self) -> None:
+        bench = Bench(policy=SmallPolicy("p", blocks=frozenset([DAVE]), rewrites={BOB: "!"}))
+        bench.take(capture(origin_id="o", recipients=[BOB, CAROL, DAVE]))
+        right = bench.take(capture(origin_id="o", recipients=[BOB], body="hello!", phase="delivered"))
+        assert (right.status, right.findings) == ("merged", [])
+        as_sent = bench.take(capture(origin_id="o", recipients=[BOB, CAROL], phase="delivered"))
+        assert [(one["rule"], one["severity"], one["person"]) for one in as_sent.findings] == [
+            ("delivered_otherwise", "high", BOB)
+        ]
+        another_ones = bench.take(capture(origin_id="o", recipients=[CAROL], body="hello!", phase="delivered"))
+        assert [(one["rule"], one["person"]) for one in another_ones.findings] == [("delivered_otherwise", CAROL)]
+        third = bench.take(capture(origin_id="o", recipients=[BOB, DAVE], body="hello?", phase="delivered"))
+        assert third.status == "accepted"
+        assert {(one["rule"], one["person"]) for one in third.findings} == {
+            ("delivered_otherwise", BOB),
+            ("delivered_though_blocked", DAVE),
+        }
+
     def test_one_that_comes_first_is_judged_too(self) -> None:
         bench = Bench(policy=SmallPolicy("p", blocks=frozenset([BOB])))
         assert bench.take(capture(phase="delivered")).rules_found == ["delivered_though_blocked"]
