@@ -19,9 +19,10 @@ STANDARD = {
     "math", "operator", "re", "string", "struct", "sys", "types", "typing", "unicodedata", "zlib",
     "zoneinfo",  # reads the zone database, when a policy is made ready
 }  # fmt: skip
-# confusable_homoglyphs, phonenumbers and stdnum read tables of their own packages, when they are imported.
+# confusable_homoglyphs, phonenumbers and stdnum read tables of their own packages, when they are imported. filetype would
+# open a path; it is given bytes alone.
 FOREIGN = {
-    "confusable_homoglyphs", "fastavro", "hyperscan", "orjson", "phonenumbers", "pydantic", "re2", "stdnum",
+    "confusable_homoglyphs", "fastavro", "filetype", "hyperscan", "orjson", "phonenumbers", "pydantic", "re2", "stdnum",
     "typing_extensions", "xxhash", "yaml",
 }  # fmt: skip
 # Settings are frozen data; reading them is I/O.
