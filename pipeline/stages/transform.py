@@ -5,7 +5,6 @@ A function of (state, record, policy): no client, no clock. The engines hand in 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -17,7 +16,6 @@ from pipeline.policy.past import Past
 from pipeline.records import (
     OK,
     Capture,
-    DeliveredFile,
     Event,
     FindingNote,
     Ingest,
@@ -28,6 +26,16 @@ from pipeline.records import (
 )
 from pipeline.stages.decode import Bounds, event_id_of, read
 from pipeline.stages.dedup import Fit, MergeState, Record
+from pipeline.stages.delivered import (
+    blocked_for,
+    by_recipient,
+    changed_by,
+    judgement_of,
+    most_delivered,
+    most_files,
+    note_delivered,
+    wrongly_delivered,
+)
 from pipeline.stages.fanout import Copies, FanOut, Place
 from pipeline.stages.identity import Identity, identify
 from pipeline.stages.journal import Entry, Head, Journal
@@ -134,7 +142,7 @@ class Partition:
         databases = tools.fan_out.databases(event, recipients)
         sequence = self.journal.sequence + 1
         place = Place(self.journal.lineage, self.journal.partition, sequence, sequence, event["event_id"], reused)
-        outcomes = _by_recipient(judgement, recipients)
+        outcomes = by_recipient(judgement, recipients)
         copies = NO_COPIES
         if recipients and databases:
             copies = tools.fan_out.copies(capture, place, outcomes, [(name, recipients) for name in databases])
@@ -163,12 +171,11 @@ class Partition:
         notes = judgement.findings
         if judgement is not OK and (judgement.decision != "ok" or outcomes or judgement.rules):
             self._put_on_record(number, capture, judgement, outcomes)
-        self._past.take(event, self._now, _changed_by(judgement))
+        self._past.take(event, self._now, changed_by(judgement))
         if reused:
             notes += (FindingNote("event_id_reused", "medium", event["sender"], "the event_id came with other bytes"),)
         if event["phase"] == "delivered":
-            notes += _blocked_but_delivered(event, outcomes)
-            notes += self._delivered_otherwise(event, number)
+            notes += blocked_for(event, outcomes) + self._known_otherwise(event, number)
         verdict = self._replies.verdict(event, self.merge.record(number), policy.digest, event["event_id"])
         others = self._beside(record, event, policy, judgement, notes)
         return Step("accepted", "", journal, verdict, copies, others)
@@ -181,7 +188,7 @@ class Partition:
         kept = self._tools.fan_out.still(merge.databases(number))
         databases = _union(kept, self._tools.fan_out.databases(event, new)) if fit.rule != "retry" else kept
         new_databases = databases[len(kept) :]
-        outcomes = _by_recipient(judgement, new)
+        outcomes = by_recipient(judgement, new)
         message = merge.event_id(number)
         on_record = merge.record(number)
         place = Place(
@@ -196,7 +203,7 @@ class Partition:
         if fit.rule != "retry":
             merge.bind(identity, number)
             self._combine(number, capture, judgement, outcomes, reached, new)
-            self._past.shown(event, self._now, _changed_by(judgement))
+            self._past.shown(event, self._now, changed_by(judgement))
             merge.reach(number, new, databases)
         on_record = merge.record(number)
         digest = policy.digest if new else merge.policy(number)
@@ -226,8 +233,7 @@ class Partition:
         )
         notes = judgement.findings
         if event["phase"] == "delivered" and on_record is not None and fit.rule != "retry":
-            notes += _blocked_but_delivered(event, on_record.outcomes)
-            notes += _altered(event, on_record.outcomes, frozenset(new), as_sent=fit.rule != "delivered")
+            notes += wrongly_delivered(event, on_record.outcomes, frozenset(new), sent=fit.rule != "delivered")
         others = self._beside(record, event, policy if new else None, judgement, notes)
         return Step(
             "merged", fit.rule, journal, self._replies.verdict(event, on_record, digest, message), copies, others
@@ -333,17 +339,11 @@ class Partition:
                 event_id=event["event_id"],
             )
 
-    def _delivered_otherwise(self, event: Event, number: int) -> tuple[FindingNote, ...]:
-        """Findings on a delivered text that no judgement made, of a message that is known by its ids."""
+    def _known_otherwise(self, event: Event, number: int) -> tuple[FindingNote, ...]:
+        """Findings on a text that nobody decided on, of a message that its ids name."""
         known = self.merge.altered(event)
         record = None if known is None or known == number else self.merge.record(known)
-        if record is None:
-            return ()
-        blocked = _blocked_but_delivered(event, record.outcomes)
-        told = frozenset([note.person for note in blocked])
-        return blocked + tuple(
-            [_otherwise(recipient) for recipient in dict.fromkeys(event["recipients"]) if recipient not in told]
-        )
+        return () if record is None else wrongly_delivered(event, record.outcomes, (), sent=None)
 
     def _put_on_record(
         self, number: int, capture: Capture, judgement: Judgement, outcomes: Mapping[str, Outcome]
@@ -351,7 +351,7 @@ class Partition:
         record = self.merge.record_for_writing(number)
         record.decision, record.reason, record.rules = judgement.decision, judgement.reason, judgement.rules
         record.put(outcomes)
-        record.delivered_body, record.delivered_files = _most_delivered(judgement), _most_files(judgement)
+        record.delivered_body, record.delivered_files = most_delivered(judgement), most_files(judgement)
         self.merge.bind_delivered(capture, number)
 
     def _combine(
@@ -376,7 +376,7 @@ class Partition:
             record.reason = "; ".join(reasons)
             record.rules = _union(record.rules, judgement.rules)
             record.put(outcomes)
-            _note_delivered(record, judgement)
+            note_delivered(record, judgement)
         if record is not None:
             self.merge.bind_delivered(capture, number)
 
@@ -408,11 +408,11 @@ class Partition:
                 self._tools.fan_out.known(entry["databases"]),
                 reused=entry["taken"],
             )
-            judgement = _judgement_of(entry)
-            outcomes = _by_recipient(judgement, recipients)
+            judgement = judgement_of(entry)
+            outcomes = by_recipient(judgement, recipients)
             if judgement.decision != "ok" or outcomes or judgement.rules:
                 self._put_on_record(number, capture, judgement, outcomes)
-            self._past.take(event, self._now, _changed_by(judgement))
+            self._past.take(event, self._now, changed_by(judgement))
         elif entry["status"] == "merged" and entry["rule"] != "retry":
             found = merge.number_of(entry["into"])
             if found is not None:
@@ -422,107 +422,20 @@ class Partition:
         capture = self._tools.events.decode(entry["raw"])
         new = tuple(entry["new_recipients"])
         self.merge.bind(identify(capture), number)
-        judgement = _judgement_of(entry)
-        outcomes = _by_recipient(judgement, new)
+        judgement = judgement_of(entry)
+        outcomes = by_recipient(judgement, new)
         record = self.merge.record(number)
         if new and (record is not None or judgement.decision != "ok" or outcomes or judgement.rules):
             record = self.merge.record_for_writing(number)
             record.decision, record.reason, record.rules = judgement.decision, judgement.reason, judgement.rules
             record.put(outcomes)
-            _note_delivered(record, judgement)
-        self._past.shown(capture.event, self._now, _changed_by(judgement))
+            note_delivered(record, judgement)
+        self._past.shown(capture.event, self._now, changed_by(judgement))
         if record is not None:
             self.merge.bind_delivered(capture, number)
         self.merge.reach(number, new, self._tools.fan_out.known(entry["databases"]))
 
 
-def _changed_by(judgement: Judgement) -> list[str]:
-    """Ids of the rules that changed what somebody was given."""
-    return [rule for outcome in judgement.outcomes if outcome.decision == "modified" for rule in outcome.rules]
-
-
-def _judgement_of(entry: Mapping[str, Any]) -> Judgement:
-    outcomes = tuple(
-        [
-            Outcome(
-                tuple(one["recipients"]),
-                one["decision"],
-                one["delivered_body"],
-                tuple(one["rules"]),
-                one["reason"],
-                tuple([DeliveredFile(**file) for file in one["delivered_files"]]),
-            )
-            for one in entry["outcomes"]
-        ]
-    )
-    return Judgement(entry["decision"], entry["reason"], tuple(entry["rules"]), outcomes)
-
-
 def _union(one: tuple[str, ...], other: Iterable[str]) -> tuple[str, ...]:
     more = [name for name in other if name not in one]
     return (*one, *more) if more else one
-
-
-def _by_recipient(judgement: Judgement, recipients: tuple[str, ...]) -> dict[str, Outcome]:
-    return {recipients[place]: outcome for outcome in judgement.outcomes for place in outcome.recipients}
-
-
-def _most_delivered(judgement: Judgement) -> str | None:
-    """The text that most of those got who got another than was sent."""
-    votes: Counter[str] = Counter()
-    for outcome in judgement.outcomes:
-        if outcome.delivered_body is not None:
-            votes[outcome.delivered_body] += max(1, len(outcome.recipients))
-    return votes.most_common(1)[0][0] if votes else None
-
-
-def _altered(
-    event: Event, outcomes: Mapping[str, Outcome], new: Collection[str], *, as_sent: bool
-) -> tuple[FindingNote, ...]:
-    """Findings on recipients who were delivered another text than was decided for them.
-
-    Args:
-        event: a capture of phase delivered.
-        outcomes: by recipient, what was decided otherwise than as sent.
-        new: recipients whom this very capture brought: nothing had been decided for them.
-        as_sent: its text is the message's as it was sent.
-    """
-    found = []
-    for recipient in dict.fromkeys(event["recipients"]):
-        outcome = outcomes.get(recipient)
-        if recipient in new or (outcome is not None and outcome.decision == "blocked"):
-            continue
-        text = None if outcome is None else outcome.delivered_body
-        if not as_sent if text is None else event["body"] != text:
-            found.append(_otherwise(recipient))
-    return tuple(found)
-
-
-def _otherwise(recipient: str) -> FindingNote:
-    detail = "a capture shows that another text was delivered than was decided"
-    return FindingNote("delivered_otherwise", "high", recipient, detail)
-
-
-def _most_files(judgement: Judgement) -> tuple[DeliveredFile, ...]:
-    """The changed attachments that most of those got who got changed ones."""
-    votes: Counter[tuple[DeliveredFile, ...]] = Counter()
-    for outcome in judgement.outcomes:
-        if outcome.files:
-            votes[outcome.files] += max(1, len(outcome.recipients))
-    return votes.most_common(1)[0][0] if votes else ()
-
-
-def _note_delivered(record: Record, judgement: Judgement) -> None:
-    """What those got whom a merged capture brought, where the message had nothing like it on record."""
-    if record.delivered_body is None:
-        record.delivered_body = _most_delivered(judgement)
-    if not record.delivered_files:
-        record.delivered_files = _most_files(judgement)
-
-
-def _blocked_but_delivered(event: Event, outcomes: Mapping[str, Outcome]) -> tuple[FindingNote, ...]:
-    return tuple(
-        FindingNote("delivered_though_blocked", "high", recipient, "a capture shows that it was delivered")
-        for recipient in dict.fromkeys(event["recipients"])
-        if recipient in outcomes and outcomes[recipient].decision == "blocked"
-    )
