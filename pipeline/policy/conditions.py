@@ -86,6 +86,10 @@ class Seen:
         self._beside: dict[str, list[Finding]] | None = None
         self._facts: list[FileFacts] | None = None
 
+    def anything(self) -> bool:
+        """Whether any text holds anything that any rule looks for."""
+        return bool(self.findings() or self.beside())
+
     def findings(self) -> Mapping[str, Sequence[Finding]]:
         """In the body, by name."""
         if self._found is None:
@@ -95,8 +99,9 @@ class Seen:
     def beside(self) -> Mapping[str, Sequence[Finding]]:
         """In the other texts, by name; their spans are of no use."""
         if self._beside is None:
-            texts = list(self._event["attributes"].values())
-            for file in self._event["attachments"]:
+            attributes, files = self._event["attributes"], self._event["attachments"]
+            texts = list(attributes.values()) if attributes else []
+            for file in files:
                 texts += [file["name"], file["display_name"] or ""]
             self._beside = self._scan(texts) if texts else {}
         return self._beside

@@ -99,6 +99,8 @@ class RulePolicy:
         selectors, contents = Selectors(), Contents()
         selectors.lists += self._walls.selectors
         self._rules = [_Ready(rule, selectors, contents, document.domains) for rule in document.rules]
+        # What most chat has nothing of need not be asked of each rule.
+        self._bare = [ready for ready in self._rules if ready.rule.when.content is None]
         external = {name: tuple((directory or {}).get(name, ())) for name in document.directory}
         self._groups = Groups({**document.groups, **external}, selectors.lists)
         self._scanner = contents.scanner()
@@ -118,11 +120,14 @@ class RulePolicy:
 
     def fired(self, event: Event, recipients: tuple[str, ...], past: Past) -> list[Fired]:
         """The rules that fire, in the order of the file."""
-        source = self._groups.of(event["sender"]).at(event["sent_at"])
         seen = Seen(self._scanner, event)
+        rules = self._rules if len(self._bare) == len(self._rules) or seen.anything() else self._bare
+        if not rules:
+            return []
+        source = self._groups.of(event["sender"]).at(event["sent_at"])
         found: list[Fired] = []
         let_go: set[int] = set()
-        for ready in self._rules:
+        for ready in rules:
             one = ready.fired(event, source, recipients, self._groups, seen, past)
             if one is None:
                 continue

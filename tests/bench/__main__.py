@@ -2,7 +2,7 @@
 
     python -m tests.bench [--events N] [--only NAME,...] [--rounds N] [--full] [--json]
 
-NAME: transform, peers, latency, sink, memory. The machine should do nothing else meanwhile.
+NAME: transform, peers, latency, sink, judging, memory. The machine should do nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import orjson
 from pipeline import logs
 from pipeline.local import kafka
 from pipeline.local.kafka import LocalKafka
-from tests.bench import latency, memory, peers, sink, transform
+from tests.bench import judging, latency, memory, peers, sink, transform
 from tests.bench.load import Input, log_as_captures, make_input
 from tests.bench.worker import is_compiled
 
-NAMES = ("transform", "peers", "latency", "sink", "memory")
+NAMES = ("transform", "peers", "latency", "sink", "judging", "memory")
 RATES = (200, 2_000, 10_000)
 BROKER = {
     # Workers that start together share the partitions at once; what is measured is no rebalance.
@@ -83,6 +83,8 @@ class Bench:
         yield from self._on_kafka(chosen, made)
         if "sink" in chosen:
             yield from self._try("sink", lambda: sink.bench(made.file))
+        if "judging" in chosen:
+            yield from self._try("judging", lambda: judging.bench(self._folder))
         if "memory" in chosen:
             yield from self._memory()
 
