@@ -208,11 +208,13 @@ class Watch:
         return refused
 
     def _run(self, file: Path) -> None:
+        before = self._seen
         while not self._end.wait(self._settings.check_every_s):
-            seen = self._look(file)
-            if seen != self._seen:
-                self._seen = seen
+            now = self._look(file)
+            if now == before and now != self._seen:  # twice the same: nobody is in the midst of writing it
+                self._seen = now
                 self._change(file)
+            before = now
 
     def _look(self, file: Path) -> tuple[bytes, bytes]:
         return _bytes(file), _bytes(file.with_name(file.name + SIGNATURES))

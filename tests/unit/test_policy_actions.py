@@ -112,10 +112,8 @@ class TestChaperones:
         on = bench("  []", CHAPERONED)
 
         def blocked() -> bool:
-            return (
-                on.take(capture(sender=BOB, recipients=[CY], body=str(len(on.taken)))).copies[0]["decision"]
-                == "blocked"
-            )
+            took = on.take(capture(sender=BOB, recipients=[CY], body=str(len(on.taken))))
+            return bool(took.copies[0]["decision"] == "blocked")
 
         assert blocked()
         on.take(capture(kind="join", sender="lou@bank.example", recipients=[]))
