@@ -75,6 +75,14 @@ class Captures:
         parsed = [parse_line(line, source=self.events.name, number=number) for number, line in lines]
         return [(one.conversation.encode(), one.value) for one in parsed]
 
+    def part(self, number: int, of: int) -> Captures:
+        """One of so many parts of about the same length, to be fed alone."""
+        made = Captures(self.events, self.truth)
+        made.__dict__["records"] = self.records[
+            number * len(self.records) // of : (number + 1) * len(self.records) // of
+        ]
+        return made
+
     def plain(self, directory: Path) -> Captures:
         """The same, not compressed."""
         made = Captures(directory / "events.jsonl", directory / "truth.jsonl")
@@ -112,10 +120,11 @@ class Pipeline:
     Args:
         settings: for every worker; slots and the metrics' port are set here.
         directory: for logs and exports.
+        routes: compliance servers that a policy will send events to.
     """
 
-    def __init__(self, settings: Settings, directory: Path) -> None:
-        self.settings, self.directory = settings, directory
+    def __init__(self, settings: Settings, directory: Path, routes: Sequence[str] = ()) -> None:
+        self.settings, self.directory, self._routes = settings, directory, routes
         self.workers: dict[Name, LocalProcess] = {}
         self.deaths: list[tuple[Name, int]] = []
         """Workers that ended without being told to, and their exit status."""
@@ -128,7 +137,7 @@ class Pipeline:
 
     def prepare(self) -> None:
         """Make topics and tables."""
-        topics.create(self.settings)
+        topics.create(self.settings, self._routes)
         client = connect(self.settings)
         migrate(client, self.settings)
         client.close()
@@ -227,6 +236,12 @@ class Pipeline:
             raise
         feeder.join()
         assert feeder.failed == [], f"not produced: {feeder.failed[:3]}"
+
+    def count(self, route: str) -> int:
+        """Committed records of a topic."""
+        topic = topic_name(self.settings, route)
+        starts = [TopicPartition(topic, number, 0) for number in range(self.settings.kafka.partitions)]
+        return sum(1 for _ in read_to_end(self.settings, starts))
 
     def ingested(self) -> list[Ingested]:
         """All that stands in the ingest topic."""
