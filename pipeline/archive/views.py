@@ -20,7 +20,9 @@ WHERE event_id != '' AND status IN ('accepted', 'merged', 'rejected')"""
 
 def archive_views(database: str) -> list[str]:
     """The views of an archive database, in the order in which they build on each other."""
-    return [_folds(database), _duplicates(database), _message_view(database), _transcript(database)]
+    return [
+        _folds(database), _duplicates(database), _message_view(database), _transcript(database), _revisions(database)
+    ]  # fmt: skip
 
 
 def _folds(database: str) -> str:
@@ -103,3 +105,46 @@ FROM (
     FROM `{database}`.message_view
 )
 GROUP BY conversation, root"""
+
+
+def _revisions(database: str) -> str:
+    """What edits, deletions and reactions are about: each message beside what was done to it, allowed or not.
+
+    By the ids that they refer to; `delete_range` by the times in its attributes; `room_delete` is about all before it.
+    """
+    ids = (
+        "arrayJoin(arrayDistinct(arrayFilter(id -> id != '', "
+        "arrayConcat([ifNull(origin_id, '')], mapValues(stanza_ids))))) AS id"
+    )
+    message_id = "if(taken, concat(event_id, '~', toString(sequence)), event_id)"
+    of_merged = "if(taken, concat(into_event_id, '~', toString(into)), into_event_id)"
+    doing = (
+        f"{message_id} AS by_message, sender AS by_whom, kind AS what, sent_at AS at, body AS text, decision, reason"
+    )
+    messages = f"`{database}`.messages FINAL"
+    moment = "parseDateTime64BestEffortOrNull(attributes['{}'], 6, 'UTC')"
+    since, until = moment.format("from"), moment.format("to")
+    original = f"{message_id} AS message, sender AS sent_by, sent_at AS sent, body AS was"
+    return f"""CREATE OR REPLACE VIEW `{database}`.revisions AS
+SELECT o.conversation AS conversation, o.message AS message, o.sent_by AS sent_by, o.sent AS sent, o.was AS was,
+    d.what AS what, d.by_message AS by_message, d.by_whom AS by_whom, d.at AS at, d.text AS text, d.decision AS decision,
+    d.reason AS reason
+FROM (SELECT conversation, {original} FROM {messages}) AS o
+INNER JOIN (
+    SELECT DISTINCT conversation, message, id FROM (
+        SELECT conversation, {message_id} AS message, {ids} FROM {messages}
+        UNION ALL SELECT conversation, {of_merged} AS message, {ids} FROM `{database}`.merges FINAL
+    )
+) AS i ON i.conversation = o.conversation AND i.message = o.message
+INNER JOIN (SELECT conversation, assumeNotNull(refers_to) AS id, {doing} FROM {messages} WHERE ifNull(refers_to, '') != '') AS d
+    ON d.conversation = i.conversation AND d.id = i.id
+WHERE d.by_message != o.message
+UNION ALL
+SELECT o.conversation, o.message, o.sent_by, o.sent, o.was, d.what, d.by_message, d.by_whom, d.at, d.text, d.decision, d.reason
+FROM (SELECT conversation, {original} FROM {messages} WHERE kind NOT IN ('delete_range', 'room_delete')) AS o
+INNER JOIN (
+    SELECT conversation, {doing}, if(kind = 'room_delete', toDateTime64(0, 6, 'UTC'), {since}) AS since,
+        if(kind = 'room_delete', sent_at, {until}) AS until
+    FROM {messages} WHERE kind IN ('delete_range', 'room_delete')
+) AS d ON d.conversation = o.conversation
+WHERE o.sent >= d.since AND o.sent <= d.until"""

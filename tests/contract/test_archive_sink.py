@@ -312,6 +312,32 @@ def test_a_late_duplicate_and_a_capture_that_fits_two_are_told_once(
     ]
 
 
+def test_what_is_edited_or_deleted_stays_and_is_linked(client: Client, settings: Settings, control: str) -> None:
+    made = Chain(databases=[control])
+    room: dict[str, Any] = {"conversation": "room:rev", "recipients": ["b@x"], "stanza_ids": {}, "origin_id": None}
+    at = 1_700_000_000_000_000
+    first = made.accept(event(**{**room, "origin_id": "o1"}, event_id="first", body="one", sent_at=at))
+    made.merge(event(**{**room, "origin_id": "o1"}, event_id="fork", body="one") | {"stanza_ids": {"s": "s1"}}, first)
+    made.accept(event(**{**room, "stanza_ids": {"s": "s2"}}, event_id="second", body="two", sent_at=at + 2_000_000))
+    made.accept(event(**room, event_id="edit", kind="edit", refers_to="o1", body="uno", sent_at=at + 3_000_000))
+    made.accept(event(**room, event_id="gone", kind="delete", refers_to="s1", body="", sent_at=at + 4_000_000),
+                decision="blocked", reason="not here")  # fmt: skip
+    made.accept(event(**{**room, "conversation": "room:else"}, event_id="else", kind="edit", refers_to="o1"))
+    made.accept(event(**room, event_id="range", kind="delete_range", body="", sent_at=at + 5_000_000, attributes={
+        "from": "2023-11-14T22:13:21Z", "to": "2023-11-14T22:13:22.500000+00:00"}))  # fmt: skip
+    made.accept(event(**room, event_id="room", kind="room_delete", body="", sent_at=at + 1_500_000))
+    sink = sink_of(client, settings)
+    sink.write(cut("journal", made.journal))
+    seen = rows(client, f"SELECT message, was, what, by_message, text, decision, reason FROM {control}.revisions "
+                "WHERE conversation = 'room:rev' ORDER BY message, at")  # fmt: skip
+    assert [tuple(row.values()) for row in seen] == [
+        ("first", "one", "room_delete", "room", "", "ok", ""),
+        ("first", "one", "edit", "edit", "uno", "ok", ""),
+        ("first", "one", "delete", "gone", "", "blocked", "not here"),
+        ("second", "two", "delete_range", "range", "", "ok", ""),
+    ]
+
+
 def test_ids_that_are_none_join_nothing_and_a_late_retry_is_a_duplicate(
     client: Client, settings: Settings, control: str
 ) -> None:

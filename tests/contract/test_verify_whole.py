@@ -89,6 +89,13 @@ def test_everything_is_checked(archive: SmallArchive, monkeypatch: pytest.Monkey
         ("ALTER TABLE {control}.dead_letters UPDATE reason = 'x' WHERE 1", "altered {control}.dead_letters"),
         ("ALTER TABLE {control}.dead_letters UPDATE sequence = 1 WHERE 1", "extra {control}.dead_letters"),
         ("DELETE FROM {control}.findings WHERE 1", "batches {control}.batches"),
+        ("ALTER TABLE {control}.policies UPDATE content = 'x' WHERE 1", "altered {control}.policies"),
+        ("ALTER TABLE {control}.policies UPDATE groups = 'x' WHERE 1", "altered {control}.policies"),
+        ("DELETE FROM {control}.policies WHERE partition = 1", "missing {control}.policies"),
+        (
+            "INSERT INTO {control}.policies SELECT * REPLACE (sequence + 1 AS sequence) FROM {control}.policies",
+            "extra {control}.policies",
+        ),
         ("DELETE FROM {control}.batches WHERE topic = 'copies'", "batches {control}.batches"),
         ("DELETE FROM {control}.batches WHERE topic = 'journal' AND first_sequence = 4", "batches {control}.batches"),
         ("DELETE FROM {control}.journal WHERE partition = 1", "batches {control}.batches"),

@@ -174,7 +174,7 @@ class Chain:
                 if order.get(recipient) in outcome["recipients"]:
                     decision, delivered = outcome["decision"], outcome["delivered_body"]
                     rules, reason = outcome["rules"], outcome["reason"]
-                    files = outcome["delivered_files"]
+                    files = outcome.get("delivered_files", [])
             header = _COPY_HEADER.encode({
                 "recipient": recipient, "copy_index": index, "direction": "internal", "decision": decision,
                 "delivered_body": delivered, "rules": rules, "reason": reason, "delivered_files": files, "database": database,
