@@ -25,10 +25,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from pipeline import metrics
-from pipeline.errors import BadInput, ComplianceError
+from pipeline.errors import BadInput, ComplianceError, Unavailable
 from pipeline.policy.api import EmptyPolicy, Policy, PolicyText
 from pipeline.policy.document import MOST_BYTES, BadPolicy, Fault, read
 from pipeline.policy.judge import RulePolicy
+from pipeline.policy_groups import Directory, canonical
 from pipeline.settings import Policy as PolicySettings
 
 SIGNATURES: Final = ".sig"
@@ -104,7 +105,7 @@ def _text(file: Path, content: bytes) -> str:
         raise BadPolicy(str(file), [Fault(line, column, "not UTF-8: save the file as UTF-8")]) from None
 
 
-def _make(file: Path, content: bytes, settings: PolicySettings) -> RulePolicy:
+def _make(file: Path, content: bytes, settings: PolicySettings, directory: Directory | None = None) -> RulePolicy:
     document = read(_text(file, content), str(file))
     approved = approvals(file, content, settings.approvers) if settings.approvers else ()
     if settings.approvers and len(approved) < settings.approvals:
@@ -112,7 +113,8 @@ def _make(file: Path, content: bytes, settings: PolicySettings) -> RulePolicy:
             f"{file}: {len(approved)} of {settings.approvals} approvals: an approver signs this very file with "
             f"`compliance policy approve {file} --key KEY.pem`"
         )
-    return RulePolicy(document, PolicyText(content, "", approved))
+    wanted = {name: members for name, members in (directory or {}).items() if name in document.directory}
+    return RulePolicy(document, PolicyText(content, canonical(wanted), approved), wanted)
 
 
 def approvals(file: Path, content: bytes, approvers: Sequence[Path]) -> tuple[str, ...]:
@@ -165,23 +167,31 @@ class Watch:
     Args:
         settings: the file, who must approve it, and how often it is looked at.
         fit: told of a policy before it is taken; raises ComplianceError where it cannot come into force here.
+        groups: gives the groups of the groups topic; None: there are none.
 
     Raises:
         BadInput: the file cannot come into force; a worker does not start under no policy instead.
     """
 
-    def __init__(self, settings: PolicySettings, fit: Callable[[RulePolicy], None] | None = None) -> None:
-        self._settings, self._fit = settings, fit
+    def __init__(
+        self,
+        settings: PolicySettings,
+        fit: Callable[[RulePolicy], None] | None = None,
+        groups: Callable[[], Directory] | None = None,
+    ) -> None:
+        self._settings, self._fit, self._groups = settings, fit, groups
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._fresh: RulePolicy | None = None
         self._refused: Refused | None = None
         self._thread: threading.Thread | None = None
+        self._groups_refused = False
         self.policy: Policy = EmptyPolicy()
         """In force; of the worker's thread."""
         if settings.file is not None:
+            self._directory = groups() if groups is not None else None
             self._seen = self._look(settings.file)
-            ready = load(settings.file, settings)
+            ready = _make(settings.file, _read(settings.file), settings, self._directory)
             if fit is not None:
                 fit(ready)
             self.policy = ready
@@ -208,13 +218,29 @@ class Watch:
         return refused
 
     def _run(self, file: Path) -> None:
-        before = self._seen
+        before, moved = self._seen, False
         while not self._end.wait(self._settings.check_every_s):
             now = self._look(file)
-            if now == before and now != self._seen:  # twice the same: nobody is in the midst of writing it
-                self._seen = now
+            moved |= self._groups is not None and self._look_at_groups(self._groups)
+            if now == before and (now != self._seen or moved):  # twice the same: nobody is in the midst of writing it
+                self._seen, moved = now, False
                 self._change(file)
             before = now
+
+    def _look_at_groups(self, groups: Callable[[], Directory]) -> bool:
+        """Whether the groups have changed; those that cannot be read stay as they were."""
+        try:
+            now = groups()
+        except Unavailable as error:
+            log.warning("groups cannot be read, they stay as they were", why=str(error))
+            return False
+        except ComplianceError as error:
+            self._refuse(Refused(self.policy.digest, str(error)))
+            self._groups_refused = True
+            return False
+        moved = now != self._directory or self._groups_refused
+        self._directory, self._groups_refused = now, False
+        return moved
 
     def _look(self, file: Path) -> tuple[bytes, bytes]:
         return _bytes(file), _bytes(file.with_name(file.name + SIGNATURES))
@@ -223,21 +249,21 @@ class Watch:
         content = b""
         try:
             content = _read(file)
-            ready = _make(file, content, self._settings)
+            ready = _make(file, content, self._settings, self._directory)
             if self._fit is not None:
                 self._fit(ready)
         except ComplianceError as error:
-            refused = Refused(hashlib.sha256(content).hexdigest(), str(error))
-            log.error(  # noqa: TRY400 - no defect of ours, and its text says where it is
-                "policy refused, the old one stays in force", digest=refused.digest, why=refused.why
-            )
-            metrics.POLICY_REFUSED.set(1)
-            with self._lock:
-                self._refused, self._fresh = refused, None
+            self._refuse(Refused(hashlib.sha256(content).hexdigest(), str(error)))
         else:
             metrics.POLICY_REFUSED.set(0)
             with self._lock:
                 self._fresh = ready if ready.digest != self.policy.digest else None
+
+    def _refuse(self, refused: Refused) -> None:
+        log.error("policy refused, the old one stays in force", digest=refused.digest, why=refused.why)
+        metrics.POLICY_REFUSED.set(1)
+        with self._lock:
+            self._refused, self._fresh = refused, None
 
 
 def _bytes(file: Path) -> bytes:

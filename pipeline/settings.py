@@ -173,6 +173,8 @@ class Policy(Section):
     """The policy file. None: everything is ok as sent."""
     check_every_s: float = Field(default=5.0, gt=0, le=3600)
     """How often the file is looked at for a change, in seconds."""
+    groups_topic: bool = False
+    """Whether groups that the policy names under `directory` come from the topic PREFIX.groups."""
     approvers: tuple[Path, ...] = ()
     """Ed25519 public keys (PEM) of those who may approve a policy; with any, one comes into force only signed."""
     approvals: int = Field(default=1, ge=1)

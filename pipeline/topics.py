@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from pipeline.errors import Misconfigured, Unavailable
 from pipeline.kafka_clients import admin_config, event_topic_bytes, to_error, topic_bytes, topic_name
-from pipeline.topology import ROUTES, UNTIL_ARCHIVED
+from pipeline.topology import COMPACTED, ROUTES, UNTIL_ARCHIVED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,8 +45,8 @@ def topic_settings(settings: Settings, route: str) -> dict[str, str]:
         "min.insync.replicas": str(settings.kafka.min_insync),
         "unclean.leader.election.enable": "false",
     }
-    if route == "heads":
-        # One record a partition and transaction, the last of each counts: compact early, so that reading them is quick.
+    if route in COMPACTED:
+        # Heads come with each transaction, and the last of each key counts: compact early, so that reading is quick.
         config |= {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "3600000"}
     if route in UNTIL_ARCHIVED:
         config |= {"retention.ms": "-1", "retention.bytes": "-1"}

@@ -36,6 +36,7 @@ TOPICS: Final = (
     Topic("alerts", "alert id", "OCSF JSON", "a while", "for the SOC; written by a later release's alerts worker"),
     Topic("dead-letters", "as it was", "dead_letter", "until archived", "what could not be taken, with its bytes"),
     Topic("policies", "digest", "policy", "until archived", "each policy with the first journal record made under it"),
+    Topic("groups", "group", "JSON", "the last of each key", "members of groups that policies name under `directory`"),
     Topic("heads", "partition", "head", "the last of each key", "where each partition's journal stands"),
 )
 
@@ -43,7 +44,7 @@ STAGES: Final = (
     Stage(
         "transform",
         "Kafka transactions",
-        ("events", "heads", "journal"),
+        ("events", "groups", "heads", "journal"),
         ("journal", "copies", "verdicts", "findings", "dead-letters", "policies", "heads", "events"),
         "pipeline.engines.transform",
     ),
@@ -58,6 +59,7 @@ STAGES: Final = (
 
 ROUTES: Final = tuple(topic.name for topic in TOPICS)
 """Each topic's name behind the prefix."""
+COMPACTED: Final = frozenset(topic.name for topic in TOPICS if topic.keep == "the last of each key")
 UNTIL_ARCHIVED: Final = frozenset(topic.name for topic in TOPICS if topic.keep == "until archived")
 """Routes whose records no retention ever deletes."""
 

@@ -35,6 +35,7 @@ from pipeline.kafka_clients import (
 )
 from pipeline.policy.api import Policy
 from pipeline.policy.judge import RulePolicy
+from pipeline.policy_groups import GroupsTopic
 from pipeline.policy_source import Refused, Watch
 from pipeline.records import Ingest
 from pipeline.registry import open_schemas
@@ -73,7 +74,10 @@ def run_transform(
         Misconfigured: topics, settings or the slot are not as they must be.
     """
     health = health or Health()
-    watch = Watch(settings.policy if policy is None else NO_POLICY, lambda ready: _check_routes(settings, ready))
+    groups = GroupsTopic(settings).read if settings.policy.groups_topic else None
+    watch = Watch(
+        settings.policy if policy is None else NO_POLICY, lambda ready: _check_routes(settings, ready), groups
+    )
     if policy is not None:
         watch.policy = policy
     try:

@@ -167,9 +167,12 @@ def _contradictions(document: Document, marks: Mapping[Path, yaml.Mark]) -> Iter
                 yield at((part, number, "id"), f"the id {rule.id!r} is taken: each wall and rule has one of its own")
             taken.add(rule.id)
     for path, name in _named_groups(document):
-        if name not in document.groups:
-            near = _near(name, document.groups)
+        if name not in document.groups and name not in document.directory:
+            near = _near(name, (*document.groups, *document.directory))
             yield at(path, f"there is no group {name!r}{near}: add it under `groups`, or write an address with @")
+    for number, name in enumerate(document.directory):
+        if name in document.groups:
+            yield at(("directory", number), f"the group {name!r} has its members here: take it out of one of the two")
     inner = {
         name: [member.who for member in members if "@" not in member.who] for name, members in document.groups.items()
     }

@@ -29,7 +29,15 @@ def test_empty_topics_are_drained(settings: Settings) -> None:
     assert status(settings) == {
         "drained": True,
         "lag": dict.fromkeys(
-            ["transform", "archive.journal", "archive.copies", "archive.findings", "archive.dead-letters"], 0
+            [
+                "transform",
+                "archive.journal",
+                "archive.copies",
+                "archive.findings",
+                "archive.dead-letters",
+                "archive.policies",
+            ],
+            0,
         ),
     }
 

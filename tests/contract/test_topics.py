@@ -42,9 +42,9 @@ def test_created_once_and_then_only_checked(settings: Settings, admin: AdminClie
         assert config["message.timestamp.type"] == "LogAppendTime"
         assert config["unclean.leader.election.enable"] == "false"
         assert config["min.insync.replicas"] == "1"
-        assert config["cleanup.policy"] == ("compact" if route == "heads" else "delete")
+        assert config["cleanup.policy"] == ("compact" if route in {"heads", "groups"} else "delete")
         assert config["max.message.bytes"] == str(10 * MIB if route == "events" else 32 * MIB)
-        if route in {"journal", "copies", "findings", "dead-letters"}:
+        if route in {"journal", "copies", "findings", "dead-letters", "policies"}:
             assert (config["retention.ms"], config["retention.bytes"]) == ("-1", "-1")
 
 

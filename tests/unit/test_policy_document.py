@@ -93,6 +93,7 @@ BROKEN = [
     ("version: 1\nrules:\n  - {id: a, action: ok, when: {hours: {from: 25:00}}}", 3, 46, "hours.from"),
     ("version: 1\nrules:\n  - {id: a, action: ok, when: {hours: {zone: Mars/X}}}", 3, 46, "IANA"),
     ("version: 1\nrules:\n  - {id: a, action: ok, when: {senders: qs}}", 3, 41, "no group 'qs'"),
+    ("version: 1\ngroups: {a: [x@y]}\ndirectory: [b, a]", 3, 16, "here"),
     ("version: 1\nwalls:\n  - {id: a, between: [x@y, qs]}", 3, 28, "no group 'qs'"),
     ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], except: {people: qs}}", 3, 51, "no group 'qs'"),
 ]
