@@ -7,21 +7,22 @@ values only null, true, false and decimal numbers: `no` is a word, and 9:30 is n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import yaml
 from pydantic import ValidationError
 
 from pipeline.errors import BadInput
-from pipeline.policy.model import Document
+from pipeline.policy.contradictions import Path, contradictions
+from pipeline.policy.model import Document, WrongPart
 
 MOST_BYTES: Final = 8 * 1024 * 1024
 MOST_DEPTH: Final = 40
 MOST_FAULTS: Final = 50
-Path = tuple[str | int, ...]
+_KEY: Final = object()
+"""Behind a path in the marks: the key's own place, where the path alone is that of its value."""
+Marks = Mapping[tuple[Any, ...], yaml.Mark]
 
 
 class Fault(NamedTuple):
@@ -89,7 +90,7 @@ def read(text: str, source: str = "policy") -> Document:
     """
     if len(text) > MOST_BYTES:
         raise BadPolicy(source, [Fault(1, 1, f"{len(text):,} characters, at most {MOST_BYTES:,}")])
-    marks: dict[Path, yaml.Mark] = {}
+    marks: dict[tuple[Any, ...], yaml.Mark] = {}
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
@@ -106,12 +107,12 @@ def read(text: str, source: str = "policy") -> Document:
         raise BadPolicy(source, [Fault(1, 1, f"not YAML: {error}")]) from None
     except ValidationError as error:
         raise BadPolicy(source, [_fault(one, marks) for one in error.errors(include_url=False)]) from None
-    if wrong := list(_contradictions(found, marks)):
+    if wrong := [_at(path, marks, message) for path, message in contradictions(found)]:
         raise BadPolicy(source, wrong)
     return found
 
 
-def _plain(loader: _Loader, node: yaml.Node, path: Path, marks: dict[Path, yaml.Mark]) -> Any:
+def _plain(loader: _Loader, node: yaml.Node, path: Path, marks: dict[tuple[Any, ...], yaml.Mark]) -> Any:
     """Plain data of a node; where each part of it stands is put into `marks`."""
     marks.setdefault(path, node.start_mark)
     if node.tag.removeprefix(_YAML) not in (*_SCALARS, "map", "seq"):
@@ -123,6 +124,7 @@ def _plain(loader: _Loader, node: yaml.Node, path: Path, marks: dict[Path, yaml.
                 raise _Refused(key.start_mark, "a key is one word")
             if key.value in made:
                 raise _Refused(key.start_mark, f"the key {key.value!r} stands twice: keep one")
+            marks[*path, key.value, _KEY] = key.start_mark
             if not isinstance(value, yaml.ScalarNode):
                 marks[*path, key.value] = key.start_mark
             made[key.value] = _plain(loader, value, (*path, key.value), marks)
@@ -135,78 +137,25 @@ def _plain(loader: _Loader, node: yaml.Node, path: Path, marks: dict[Path, yaml.
         raise _Refused(node.start_mark, f"not a value: {error}") from None
 
 
-def _fault(error: Any, marks: Mapping[Path, yaml.Mark]) -> Fault:
-    """A fault as pydantic tells it, at the nearest place that stands in the file."""
-    path: Path = tuple(error["loc"])
-    known = path
-    while known not in marks:
-        known = known[:-1]
+def _fault(error: Any, marks: Marks) -> Fault:
+    """A fault as pydantic tells it."""
+    path = tuple(one for one in error["loc"] if one != "[key]")
+    where = ".".join(map(str, path))
+    raised = error.get("ctx", {}).get("error")
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        message = f"unknown key {path[-1]!r}: leave it out or mend its spelling"
-    elif error["type"] == "missing":
+        return _at((*path, _KEY), marks, f"{where}: unknown key {path[-1]!r}: leave it out or mend its spelling")
+    if error["type"] == "missing":
         message = f"{path[-1]!r} is missing" if isinstance(path[-1], str) else f"number {path[-1] + 1} is missing"
-    where = ".".join(map(str, path))
-    mark = marks[known]
-    return Fault(mark.line + 1, mark.column + 1, f"{where}: {message}" if where else message)
+    elif path != error["loc"]:
+        path = (*path, _KEY)
+    elif isinstance(raised, WrongPart):
+        path = (*path, raised.key)
+    return _at(path, marks, f"{where}: {message}" if where else message)
 
 
-# -- what only the whole shows ---------------------------------------------------------------------------------------
-
-
-def _contradictions(document: Document, marks: Mapping[Path, yaml.Mark]) -> Iterator[Fault]:
-    def at(path: Path, message: str) -> Fault:
-        while path not in marks:
-            path = path[:-1]
-        return Fault(marks[path].line + 1, marks[path].column + 1, message)
-
-    taken: set[str] = set()
-    for part, rules in (("walls", document.walls), ("rules", document.rules)):
-        for number, rule in enumerate(rules):
-            if rule.id in taken:
-                yield at((part, number, "id"), f"the id {rule.id!r} is taken: each wall and rule has one of its own")
-            taken.add(rule.id)
-    for path, name in _named_groups(document):
-        if name not in document.groups and name not in document.directory:
-            near = _near(name, (*document.groups, *document.directory))
-            yield at(path, f"there is no group {name!r}{near}: add it under `groups`, or write an address with @")
-    for number, name in enumerate(document.directory):
-        if name in document.groups:
-            yield at(("directory", number), f"the group {name!r} has its members here: take it out of one of the two")
-    inner = {
-        name: [member.who for member in members if "@" not in member.who] for name, members in document.groups.items()
-    }
-    try:
-        TopologicalSorter(inner).prepare()
-    except CycleError as error:
-        circle = error.args[1]
-        yield at(("groups", circle[0]), f"groups within each other, {' > '.join(circle)}: take one out")
-
-
-def _named_groups(document: Document) -> Iterator[tuple[Path, str]]:
-    """Every place where a group is named."""
-    for name, members in document.groups.items():
-        for number, member in enumerate(members):
-            if "@" not in member.who:
-                yield ("groups", name, number), member.who
-    for number, wall in enumerate(document.walls):
-        sides: list[tuple[Path, tuple[str, ...]]] = [
-            (("from",), wall.source or ()),
-            (("to",), wall.target or ()),
-            (("except", "people"), wall.exceptions.people),
-            (("except", "chaperones"), wall.exceptions.chaperones),
-        ]
-        sides += [(("between", place), side) for place, side in enumerate(wall.between or ())]
-        for path, side in sides:
-            yield from ((("walls", number, *path), who) for who in side if "@" not in who)
-    for number, rule in enumerate(document.rules):
-        for name, condition in (("when", rule.when), ("unless", rule.unless)):
-            for key in ("senders", "recipients"):
-                for who in getattr(condition, key, None) or ():
-                    if "@" not in who:
-                        yield ("rules", number, name, key), who
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, known, 1)
-    return f" (is it {close[0]!r}?)" if close else ""
+def _at(path: tuple[Any, ...], marks: Marks, message: str) -> Fault:
+    """A fault at the nearest place that stands in the file."""
+    while path not in marks:
+        path = path[:-1]
+    return Fault(marks[path].line + 1, marks[path].column + 1, message)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from pipeline.policy.patterns import Pattern, check
+from pipeline.policy.patterns import BadPattern, Pattern, check
 from pipeline.records import Direction, Severity
 
 Kind = Literal[
@@ -78,6 +78,17 @@ def _file_name(value: str) -> str:
     return value
 
 
+def _usable(text: str, *, keyword: bool) -> str:
+    try:
+        check(Pattern("", text, keyword=keyword))
+    except BadPattern as error:
+        place = "" if error.position is None else f"at its character {error.position + 1}: "
+        raise ValueError(f"{place}{error.why}") from None
+    return text
+
+
+Keyword = Annotated[str, AfterValidator(lambda text: _usable(text, keyword=True))]
+Expression = Annotated[str, AfterValidator(lambda text: _usable(text, keyword=False))]
 Period = Annotated[timedelta, BeforeValidator(_period)]
 Who = Annotated[str, AfterValidator(_who)]
 Whos = Annotated[tuple[Who, ...], BeforeValidator(_listed), Field(min_length=1)]
@@ -87,6 +98,14 @@ ConversationTypes = Annotated[
 ]
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class WrongPart(ValueError):
+    """What is wrong with a part of the file, and by which of its keys."""
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(why)
+        self.key = key
 
 
 class Part(BaseModel):
@@ -111,7 +130,7 @@ class Member(Part):
     @model_validator(mode="after")
     def _in_order(self) -> Member:
         if self.since is not None and self.until is not None and self.since >= self.until:
-            raise ValueError("until is not after since: this membership never holds")
+            raise WrongPart("until", "until is not after since: this membership never holds")
         return self
 
 
@@ -167,7 +186,7 @@ class Wall(Rule):
 class Hours(Part):
     """When in the week it was sent, by a wall clock."""
 
-    days: Annotated[tuple[Day, ...], BeforeValidator(_listed)] = DAYS
+    days: Annotated[tuple[Day, ...], BeforeValidator(_listed), Field(min_length=1)] = DAYS
     source: Annotated[time, Field(alias="from")] = time(0)
     target: Annotated[time | None, Field(alias="to")] = None
     """Exclusive; none: until midnight. Earlier than `from`: past midnight, and the day is that of `from`."""
@@ -178,9 +197,9 @@ class Content(Part):
     """What the text must hold: any of these, so many times."""
 
     entities: Annotated[tuple[Entity, ...], BeforeValidator(_listed)] = ()
-    keywords: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    keywords: Annotated[tuple[Keyword, ...], BeforeValidator(_listed)] = ()
     """Words as they are written, whole, in any case."""
-    patterns: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    patterns: Annotated[tuple[Expression, ...], BeforeValidator(_listed)] = ()
     """Regular expressions of RE2."""
     at_least: Literal["weak", "likely", "strong"] = "strong"
     """How sure a detector must be."""
@@ -190,10 +209,6 @@ class Content(Part):
     def _looks_for_something(self) -> Content:
         if not (self.entities or self.keywords or self.patterns):
             raise ValueError("looks for nothing: name entities, keywords or patterns")
-        for number, text in enumerate(self.keywords):
-            check(Pattern(f"keywords.{number}", text, keyword=True))
-        for number, text in enumerate(self.patterns):
-            check(Pattern(f"patterns.{number}", text))
         return self
 
 
@@ -226,9 +241,9 @@ class Condition(Part):
     senders: Whos | None = None
     recipients: Whos | None = None
     """Those of the recipients whom the rule is about; left out: all."""
-    directions: Annotated[tuple[Direction, ...] | None, BeforeValidator(_listed)] = None
+    directions: Annotated[tuple[Direction, ...] | None, BeforeValidator(_listed), Field(min_length=1)] = None
     """Of each recipient, seen from the file's `domains`."""
-    clusters: Annotated[tuple[str, ...] | None, BeforeValidator(_listed)] = None
+    clusters: Annotated[tuple[str, ...] | None, BeforeValidator(_listed), Field(min_length=1)] = None
     conversation_types: ConversationTypes | None = None
     hours: Hours | None = None
     content: Content | None = None
@@ -274,18 +289,21 @@ class EventRule(Rule):
     @model_validator(mode="after")
     def _has_what_its_action_needs(self) -> EventRule:
         if self.action == "modify" and self.when.content is None and (self.when.files is None or self.file is None):
-            raise ValueError(
-                "modify replaces what when.content finds, or with `file` what when.files finds: say what that is"
+            raise WrongPart(
+                "action",
+                "modify replaces what when.content finds, or with `file` what when.files finds: say what that is",
             )
         if self.action == "modify" and self.file is not None and self.when.files is None:
-            raise ValueError("file says what is given in the place of what when.files finds: name those")
+            raise WrongPart("file", "file says what is given in the place of what when.files finds: name those")
         if (self.action == "route") != (self.to is not None):
-            raise ValueError("the action route has `to`, the name of a compliance server, and no other has it")
+            key = "action" if self.to is None else "to"
+            raise WrongPart(key, "the action route has `to`, the name of a compliance server, and no other has it")
         if (self.action == "disclaim") != (self.text is not None):
-            raise ValueError("the action disclaim has a `text`, and no other has it")
+            key = "action" if self.text is None else "text"
+            raise WrongPart(key, "the action disclaim has a `text`, and no other has it")
         for name, action in _BELONGS.items():
             if self.action != action and name in self.model_fields_set:
-                raise ValueError(f"{name} is for the action {action}")
+                raise WrongPart(name, f"{name} is for the action {action}")
         return self
 
 
@@ -304,9 +322,3 @@ class Document(Part):
     """Groups that come from the groups topic (`policy.groups_topic`); until they are there they have no members."""
     walls: tuple[Wall, ...] = ()
     rules: tuple[EventRule, ...] = ()
-
-    @model_validator(mode="after")
-    def _has_domains(self) -> Document:
-        if not self.domains and any(rule.when.directions for rule in self.rules):
-            raise ValueError("a rule names directions, which are seen from `domains`: say which are yours")
-        return self

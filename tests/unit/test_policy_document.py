@@ -43,6 +43,7 @@ def test_a_whole_one() -> None:
     assert [str(one.since) for one in found.groups["research"]] == ["None", "2025-01-01 00:00:00+00:00"]
 
 
+RULE = "version: 1\nrules:\n  - {id: a, action: block,"
 BROKEN = [
     ("", 1, 1, "empty"),
     ("# only this", 1, 1, "empty"),
@@ -53,7 +54,7 @@ BROKEN = [
     ("version: 1\n\tname: x", 2, 1, "not YAML"),
     ("version: 1\nname: 'x", 2, 9, "not YAML"),
     ("version: 1\nname: [x", 2, 9, "not YAML"),
-    ("version: 1\nnames: x", 2, 8, "unknown key 'names'"),
+    ("version: 1\nnames: x", 2, 1, "unknown key 'names'"),
     ("version: 1\nname: &a x\ngroups: *a", 3, 9, "no aliases"),
     ("version: !!python/object/apply:os.system [ls]", 1, 10, "no tags"),
     ("version: !mine 1", 1, 10, "no tags"),
@@ -71,7 +72,7 @@ BROKEN = [
     ("version: 1\ngroups:\n  a: [a]", 3, 3, "within each other"),
     ("version: 1\ngroups:\n  a: [{who: x@y, since: 9:30}]", 3, 25, "isoformat"),
     ("version: 1\ngroups:\n  a: [{who: x@y, since: 2026-02-30}]", 3, 25, "since"),
-    ("version: 1\ngroups:\n  a: [{who: x@y, since: 2026-01-02, until: 2026-01-01}]", 3, 7, "never holds"),
+    ("version: 1\ngroups:\n  a: [{who: x@y, since: 2026-01-02, until: 2026-01-01}]", 3, 44, "never holds"),
     ("version: 1\ngroups:\n  a: [{since: 2026-01-02}]", 3, 7, "'who' is missing"),
     ("version: 1\nwalls:\n  - between: [x@y, z@y]", 3, 5, "'id' is missing"),
     ("version: 1\nwalls:\n  - {id: a}", 3, 5, "either `between"),
@@ -80,23 +81,81 @@ BROKEN = [
     ("version: 1\nwalls:\n  - {id: a, between: [x@y]}", 3, 13, "number 2 is missing"),
     ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], severity: dire}", 3, 44, "severity"),
     ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], kinds: [chats]}", 3, 42, "kinds"),
-    ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], colour: red}", 3, 42, "unknown key 'colour'"),
+    ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], colour: red}", 3, 34, "unknown key 'colour'"),
     ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y]}\n  - {id: a, between: [x@y, z@y]}", 4, 10, "is taken"),
     ("version: 1\nrules:\n  - {id: a, action: delete}", 3, 21, "action"),
-    ("version: 1\nrules:\n  - {id: a, action: modify}", 3, 5, "say what that is"),
-    ("version: 1\nrules:\n  - {id: a, action: ok, replace: x}", 3, 5, "replace is for"),
+    ("version: 1\nrules:\n  - {id: a, action: modify}", 3, 21, "say what that is"),
+    ("version: 1\nrules:\n  - {id: a, action: ok, replace: x}", 3, 34, "replace is for"),
     ("version: 1\nrules:\n  - {id: a, action: ok, when: {content: {}}}", 3, 32, "looks for nothing"),
-    ("version: 1\nrules:\n  - {id: a, action: ok, when: {content: {patterns: ['(a']}}}", 3, 32, "patterns.0"),
-    ("version: 1\nrules:\n  - {id: a, action: ok, when: {content: {patterns: ['(a)\\1']}}}", 3, 32, "patterns.0"),
+    (
+        "version: 1\nrules:\n  - {id: a, action: ok, when: {content: {patterns: ['(a']}}}",
+        3,
+        53,
+        "at its character 1: missing )",
+    ),
+    (
+        "version: 1\nrules:\n  - {id: a, action: ok, when: {content: {patterns: ['(a)\\1']}}}",
+        3,
+        53,
+        "at its character 4",
+    ),
     ("version: 1\nrules:\n  - {id: a, action: ok, when: {content: {entities: card}}}", 3, 52, "credit_card"),
-    ("version: 1\nrules:\n  - {id: a, action: ok, when: {directions: inbound}}", 1, 1, "say which are yours"),
+    ("version: 1\nrules:\n  - {id: a, action: ok, when: {directions: inbound}}", 3, 44, "say which are yours"),
     ("version: 1\nrules:\n  - {id: a, action: ok, when: {hours: {from: 25:00}}}", 3, 46, "hours.from"),
     ("version: 1\nrules:\n  - {id: a, action: ok, when: {hours: {zone: Mars/X}}}", 3, 46, "IANA"),
     ("version: 1\nrules:\n  - {id: a, action: ok, when: {senders: qs}}", 3, 41, "no group 'qs'"),
     ("version: 1\ngroups: {a: [x@y]}\ndirectory: [b, a]", 3, 16, "here"),
     ("version: 1\nwalls:\n  - {id: a, between: [x@y, qs]}", 3, 28, "no group 'qs'"),
     ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], except: {people: qs}}", 3, 51, "no group 'qs'"),
+    ("version: 1\nwalls:\n  - {id: a, between: [x@y, [z@y, qs]]}", 3, 34, "no group 'qs'"),
+    ("version: 1\nwalls:\n  - {id: a, from: x@y, to: [z@y, qs]}", 3, 34, "no group 'qs'"),
+    ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], except: {chaperones: [z@y, qs]}}", 3, 61, "no group 'qs'"),
+    ("version: 1\ngroups:\n  a: [{who: qs}]", 3, 13, "no group 'qs'"),
+    ("version: 1\nwalls:\n  - {id: a, between: [x@y, z@y], kinds: [chat, chats]}", 3, 48, "walls.0.kinds.1"),
+    (f"{RULE} when: {{senders: [x@y, qs]}}}}", 3, 50, "no group 'qs'"),
+    (f"{RULE} unless: {{recipients: [x@y, qs]}}}}", 3, 55, "no group 'qs'"),
+    (f"{RULE} when: {{senders: [x@y, a b]}}}}", 3, 50, "write an address"),
+    (f"{RULE} unless: {{directions: [inbound]}}}}", 3, 37, "say which are yours"),
+    (f"{RULE} when: {{content: {{keywords: [good, ' ']}}}}}}", 3, 62, "keywords.1: it is empty"),
+    (f"{RULE} when: {{content: {{keywords: ' '}}}}}}", 3, 55, "it is empty"),
+    (f"{RULE} when: {{content: {{patterns: '(a'}}}}}}", 3, 55, "missing )"),
+    (f"{RULE} when: {{content: {{patterns:\n    [good,\n    '(?=a)']}}}}}}", 5, 5, "patterns.1: at its character 1"),
+    (f"{RULE} when: {{content: {{entities: [iban, card]}}}}}}", 3, 62, "entities.1"),
+    (f"{RULE} when: {{hours: {{days: []}}}}}}", 3, 43, "at least 1"),
+    (f"{RULE} when: {{directions: []}}}}", 3, 35, "at least 1"),
+    (f"{RULE} when: {{clusters: []}}}}", 3, 35, "at least 1"),
+    (f"{RULE} to: x}}", 3, 32, "the action route has `to`"),
+    (f"{RULE} text: x}}", 3, 34, "the action disclaim has a `text`"),
+    ("version: 1\nrules:\n  - {id: a, action: route}", 3, 21, "the action route has `to`"),
+    ("version: 1\nrules:\n  - {id: a, action: disclaim}", 3, 21, "the action disclaim has a `text`"),
+    (
+        "version: 1\nrules:\n  - {id: a, action: modify, when: {content: {entities: iban}}, file: {name: x}}",
+        3,
+        64,
+        "name those",
+    ),
 ]
+RULES = "version: 1\nrules:\n"
+EMPTY = "version: 1\ngroups: {e: [], f: [e], g: [e, {who: f}], h: [e, x@y]}\ndirectory: d\n"
+NEVER = [
+    (f"{RULES}  - {{id: a, action: ok}}\n  - {{id: b, action: block}}", 4, 10, "'a' above says ok to everything"),
+    (f"{RULES}  - {{id: a, action: ok, when: {{kinds: null}}}}\n  - {{id: b, action: ok}}", 4, 10, "'a' above"),
+    (f"{RULE} unless: {{}}}}", 3, 28, "without a condition"),
+    (f"{RULE} when: {{kinds: chat}}, unless: {{}}}}", 3, 49, "without a condition"),
+    (f"{RULE} when: {{kinds: chat}}, unless: {{kinds: [chat]}}}}", 3, 49, "(kinds: the same in both)"),
+    (
+        f"{RULE} when: {{kinds: chat, senders: x@y, clusters: y}}, unless: {{clusters: y, kinds: chat}}}}",
+        3,
+        76,
+        "holds whenever",
+    ),
+    (f"{EMPTY}rules:\n  - {{id: a, action: block, when: {{senders: [g, e]}}}}", 5, 35, "nobody is in 'g', 'e'"),
+    (f"{EMPTY}rules:\n  - {{id: a, action: block, when: {{recipients: f}}}}", 5, 47, "nobody is in 'f'"),
+    (f"{EMPTY}walls:\n  - {{id: a, between: [x@y, e]}}", 5, 28, "nobody is in 'e'"),
+    (f"{EMPTY}walls:\n  - {{id: a, from: [f], to: x@y}}", 5, 13, "nobody is in 'f'"),
+    (f"{EMPTY}walls:\n  - {{id: a, from: x@y, to: g}}", 5, 28, "nobody is in 'g'"),
+]
+BROKEN += NEVER
 
 
 @pytest.mark.parametrize(("text", "line", "column", "says"), BROKEN)
@@ -120,3 +179,27 @@ def test_nothing_but_a_bad_policy_comes_of_any_text(text: str) -> None:
     for one in (text, "version: 1\n" + text):
         with suppress(BadPolicy):
             read(one)
+
+
+@pytest.mark.parametrize(("text", "line", "column", "says"), NEVER)
+def test_what_can_never_fire_says_so(text: str, line: int, column: int, says: str) -> None:
+    with pytest.raises(BadPolicy) as caught:
+        read(text)
+    assert [one.message.startswith("never fires: ") for one in caught.value.faults] == [True]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{RULES}  - {{id: a, action: block}}\n  - {{id: b, action: ok}}",
+        f"{RULES}  - {{id: a, action: ok, when: {{kinds: chat}}}}\n  - {{id: b, action: block}}",
+        f"{RULES}  - {{id: a, action: ok, unless: {{kinds: chat}}}}\n  - {{id: b, action: block}}",
+        f"{RULE} when: {{kinds: chat}}, unless: {{kinds: [chat, edit]}}}}",
+        f"{RULE} when: {{kinds: chat}}, unless: {{kinds: chat, senders: x@y}}}}",
+        f"{RULE} when: {{kinds: presence, content: {{keywords: away}}}}}}",
+        f"{EMPTY}rules:\n  - {{id: a, action: block, when: {{senders: [e, h], recipients: d}}, unless: {{senders: e}}}}",
+        f"{EMPTY}walls:\n  - {{id: a, between: [[e, x@y], d], except: {{people: e, chaperones: f}}}}",
+    ],
+)
+def test_what_can_fire_is_no_fault(text: str) -> None:
+    read(text)
