@@ -1,7 +1,7 @@
 """The command line: arguments in, one call into the pipeline, its result out.
 
 Exit status: 0 done; 1 a check that did not hold; 2 wrong use, bad input or a setting that cannot work, with one line
-on stderr; 70 a defect of the pipeline. Modules that take long to load (chDB, Kafka's client) load in the command.
+on stderr (of a policy file, one for each fault); 70 a defect of the pipeline. Modules that take long to load (chDB, Kafka's client) load in the command.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import typer
 from pydantic import ValidationError
 
 from pipeline import logs, terminal
-from pipeline.errors import BadInput, ComplianceError
+from pipeline.errors import BadFile, BadInput, ComplianceError
+from pipeline.options import AsJson, Config
 from pipeline.policy_cli import policy_app
 from pipeline.settings import Settings, load_settings
 
@@ -76,10 +77,6 @@ class Kind(StrEnum):
     ARCHIVE = "archive"
 
 
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE.toml", help="Settings; COMPLIANCE_... in the environment wins.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of text for a person.")]
 From = Annotated[Path | None, typer.Option("--from", metavar="DIR", help="An archive that `process` made.")]
 ClickHouse = Annotated[
     str | None,
@@ -381,6 +378,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         if message := error.format_message():  # none: no command was named, and the help has been shown
             terminal.complain(f"{message} (--help tells more)")
+        return WRONG_USE
+    except BadFile as error:
+        terminal.complain_of_each(str(error).splitlines())
         return WRONG_USE
     except ComplianceError as error:
         terminal.complain(str(error))

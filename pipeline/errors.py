@@ -6,6 +6,7 @@ ComplianceError
 ├── Doubt            what became of a transaction is unknown: forget all, fold again from head and journal
 ├── Misconfigured    no amount of waiting helps: stop and say why (exit status 2)
 └── BadInput         a person's file or argument is wrong: name file, line, field (exit status 2)
+    └── BadFile      several things are: name each
 """
 
 from __future__ import annotations
@@ -41,3 +42,7 @@ class Misconfigured(ComplianceError):
 
 class BadInput(ComplianceError):
     """A file, a line or an argument that a person gave is wrong."""
+
+
+class BadFile(BadInput):
+    """A file that a person gave has several faults: each is a line of the text, which begins with where it is."""

@@ -51,6 +51,33 @@ def load(file: Path, settings: PolicySettings) -> RulePolicy:
     return _make(file, _read(file), settings)
 
 
+class Checked(NamedTuple):
+    """A policy file that was looked at."""
+
+    digest: str
+    policy: RulePolicy | None
+    refused: BadInput | None
+    """Why it cannot come into force; a BadPolicy has line and column of each fault."""
+
+
+def examine(file: Path, settings: PolicySettings) -> Checked:
+    """Whether a policy could come into force.
+
+    Args:
+        file: the policy file.
+        settings: name those whose approval it needs, if any.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    content = _read(file)
+    digest = PolicyText(content).digest
+    try:
+        return Checked(digest, _make(file, content, settings), None)
+    except BadInput as refused:
+        return Checked(digest, None, refused)
+
+
 def sign(file: Path, key: Path) -> str:
     """Approve a policy: add a signature over its digest to the signatures beside it; the public key's fingerprint.
 
@@ -114,7 +141,11 @@ def _make(file: Path, content: bytes, settings: PolicySettings, directory: Direc
             f"`compliance policy approve {file} --key KEY.pem`"
         )
     wanted = {name: members for name, members in (directory or {}).items() if name in document.directory}
-    return RulePolicy(document, PolicyText(content, canonical(wanted), approved), wanted)
+    text = PolicyText(content, canonical(wanted), approved)
+    try:
+        return RulePolicy(document, text, wanted)
+    except ValueError as error:  # too many patterns: the worker that watches the file lives on
+        raise BadPolicy(str(file), [Fault(1, 1, str(error))]) from None
 
 
 def approvals(file: Path, content: bytes, approvers: Sequence[Path]) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def reference() -> str:
 def _commands() -> Iterator[str]:
     yield "## Commands\n"
     yield "Exit status: 0 done; 1 a check that did not hold; 2 wrong use, bad input or a setting that cannot work, with one"
-    yield "line on stderr; 70 a defect of the pipeline. `COMPLIANCE_DEBUG=1` shows where a defect is.\n"
+    yield "line on stderr (of a policy file, one for each fault); 70 a defect of the pipeline. `COMPLIANCE_DEBUG=1` shows where a defect is.\n"
     for path, command in _leaves(typer.main.get_command(app), "compliance"):
         arguments = [one for one in command.params if one.param_type_name == "argument"]
         options = [one for one in command.params if one.param_type_name == "option" and one.name != "help"]

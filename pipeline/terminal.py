@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,3 +69,27 @@ def print_fields(fields: Mapping[str, Any]) -> None:
 def complain(text: str) -> None:
     """One line on stderr that says what is wrong."""
     sys.stderr.write(f"compliance: {' '.join(text.split())}\n")
+
+
+def complain_of_each(lines: Iterable[str]) -> None:
+    """Lines on stderr that begin with the place in a file of what is wrong, as compilers write them."""
+    for line in lines:
+        sys.stderr.write(plain(line) + "\n")
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Aligned columns on stdout, numbers to the right."""
+    shown = [head, *([f"{one:,}" if isinstance(one, int) else plain(str(one)) for one in row] for row in rows)]
+    right = [bool(rows) and isinstance(one, int) for one in (rows or [head])[0]]
+    widths = [max(len(row[place]) for row in shown) for place in range(len(head))]
+    for row in shown:
+        cells = [
+            f"{one:{'>' if is_number else '<'}{width}}"
+            for one, is_number, width in zip(row, right, widths, strict=True)
+        ]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def plain(text: str) -> str:
+    """Somebody else's text on one line, without what a terminal would obey."""
+    return "".join([one if one.isprintable() else one.encode("unicode_escape").decode() for one in text])

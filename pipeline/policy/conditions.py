@@ -132,53 +132,53 @@ class Test:
     """
 
     def __init__(self, condition: Condition, selectors: Selectors, contents: Contents, domains: Sequence[str]) -> None:
-        self._kinds = frozenset(condition.kinds or ())
-        self._types = frozenset(condition.conversation_types or ())
-        self._clusters = frozenset(condition.clusters or ())
-        self._sender = selectors.add(condition.senders)
-        self._recipient = selectors.add(condition.recipients)
-        self._directions = frozenset(condition.directions or ())
+        self.kinds = frozenset(condition.kinds or ())
+        self.types = frozenset(condition.conversation_types or ())
+        self.clusters = frozenset(condition.clusters or ())
+        self.sender = selectors.add(condition.senders)
+        self.recipient = selectors.add(condition.recipients)
+        self.directions = frozenset(condition.directions or ())
         self._domains = frozenset(one.casefold() for one in domains)
-        self._hours = clock(condition.hours) if condition.hours else None
-        self._content = condition.content
-        self._wanted = contents.add(condition.content) if condition.content else {}
-        self._files = condition.files
+        self.hours = clock(condition.hours) if condition.hours else None
+        self.content = condition.content
+        self.wanted = contents.add(condition.content) if condition.content else {}
+        self.files = condition.files
         self._names = [Glob.of(name) for name in condition.files.names or ()] if condition.files else []
 
     def holds(self, event: Event, source: frozenset[int]) -> bool:
         """Whether the event itself is like this; `source`: its sender's groups when it was sent."""
         return (
-            (not self._kinds or event["kind"] in self._kinds)
-            and (self._sender < 0 or self._sender in source)
-            and (not self._types or event["conversation_type"] in self._types)
-            and (not self._clusters or event["cluster"] in self._clusters)
-            and (self._hours is None or self._hours(event["sent_at"]))
+            (not self.kinds or event["kind"] in self.kinds)
+            and (self.sender < 0 or self.sender in source)
+            and (not self.types or event["conversation_type"] in self.types)
+            and (not self.clusters or event["cluster"] in self.clusters)
+            and (self.hours is None or self.hours(event["sent_at"]))
         )
 
     def found(self, event: Event, seen: Seen) -> Hits | None:
         """What it looks for in texts and files; None where that is too little."""
-        if self._content is None and self._files is None:
+        if self.content is None and self.files is None:
             return NOTHING_SOUGHT
         files: tuple[int, ...] = ()
-        if self._files is not None:
-            files = tuple(place for place, file in enumerate(event["attachments"]) if self._is_like(file, place, seen))
-            if len(files) <= self._files.more_than:
+        if self.files is not None:
+            files = tuple(place for place, file in enumerate(event["attachments"]) if self.is_like(file, place, seen))
+            if len(files) <= self.files.more_than:
                 return None
-        if self._content is None:
+        if self.content is None:
             return Hits(files=files)
         spans = {one.span for one in self._strong(seen.findings())}
         beside = sum(1 for _ in self._strong(seen.beside()))
-        return Hits(tuple(sorted(spans)), beside > 0, files) if len(spans) + beside >= self._content.count else None
+        return Hits(tuple(sorted(spans)), beside > 0, files) if len(spans) + beside >= self.content.count else None
 
     def _strong(self, found: Mapping[str, Sequence[Finding]]) -> Iterable[Finding]:
         if found:
-            for name, least in self._wanted.items():
+            for name, least in self.wanted.items():
                 for one in found.get(name, ()):
                     if one.strength >= least:
                         yield one
 
-    def _is_like(self, file: Attachment, place: int, seen: Seen) -> bool:
-        wanted = self._files
+    def is_like(self, file: Attachment, place: int, seen: Seen) -> bool:
+        wanted = self.files
         if wanted is None:
             return False
         if wanted.larger_than is not None and max(file["size"], len(file["content"] or b"")) <= wanted.larger_than:
@@ -197,18 +197,18 @@ class Test:
 
     def places(self, event: Event, recipients: Sequence[str], groups: Groups) -> tuple[int, ...] | None:
         """Those of the recipients whom it is about; None: all of them."""
-        if self._recipient < 0 and not self._directions:
+        if self.recipient < 0 and not self.directions:
             return Everybody
         found: list[int] = []
         for place, recipient in enumerate(recipients):
-            if self._recipient >= 0 and self._recipient not in groups.of(recipient).at(event["sent_at"]):
+            if self.recipient >= 0 and self.recipient not in groups.of(recipient).at(event["sent_at"]):
                 continue
-            if self._directions and self._direction(event["sender"], recipient) not in self._directions:
+            if self.directions and self.direction(event["sender"], recipient) not in self.directions:
                 continue
             found.append(place)
         return tuple(found)
 
-    def _direction(self, sender: str, recipient: str) -> Direction:
+    def direction(self, sender: str, recipient: str) -> Direction:
         source, target = (one.rpartition("@")[2].casefold() in self._domains for one in (sender, recipient))
         if source:
             return "internal" if target else "outbound"

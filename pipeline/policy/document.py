@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import yaml
 from pydantic import ValidationError
 
-from pipeline.errors import BadInput
+from pipeline.errors import BadFile
 from pipeline.policy.contradictions import Path, contradictions
 from pipeline.policy.model import Document, WrongPart
 
@@ -33,12 +33,13 @@ class Fault(NamedTuple):
     message: str
 
 
-class BadPolicy(BadInput):
+class BadPolicy(BadFile):
     """A policy file cannot come into force; its text has a line for each fault."""
 
     def __init__(self, source: str, faults: Iterable[Fault]) -> None:
         self.faults = tuple(sorted(faults))[:MOST_FAULTS]
-        super().__init__("\n".join(f"{source}:{one.line}:{one.column}: {one.message}" for one in self.faults))
+        lines = (f"{source}:{one.line}:{one.column}: {' '.join(one.message.split())}" for one in self.faults)
+        super().__init__("\n".join(lines))
 
 
 class _Refused(Exception):

@@ -43,38 +43,36 @@ class Fired(NamedTuple):
     hits: Hits
 
 
-class _Ready:
+class Ready:
     """A rule with its conditions made ready."""
 
     def __init__(self, rule: EventRule, selectors: Selectors, contents: Contents, domains: Sequence[str]) -> None:
         self.rule = rule
-        self._when = Test(rule.when, selectors, contents, domains)
-        self._unless = Test(rule.unless, selectors, contents, domains) if rule.unless else None
-        self._kinds = READ_BY_PEOPLE if rule.action == "disclaim" and rule.when.kinds is None else None
-        self._once_ms = round(rule.once_every.total_seconds() * 1000) if rule.once_every else 0
+        self.when = Test(rule.when, selectors, contents, domains)
+        self.unless = Test(rule.unless, selectors, contents, domains) if rule.unless else None
+        self.kinds = READ_BY_PEOPLE if rule.action == "disclaim" and rule.when.kinds is None else None
+        self.once_ms = round(rule.once_every.total_seconds() * 1000) if rule.once_every else 0
 
     def fired(
         self, event: Event, source: frozenset[int], recipients: Sequence[str], groups: Groups, seen: Seen, past: Past
     ) -> Fired | None:
         """For whom it fires, and by what; None where it does not."""
-        if not self._when.holds(event, source) or (self._kinds is not None and event["kind"] not in self._kinds):
+        if not self.when.holds(event, source) or (self.kinds is not None and event["kind"] not in self.kinds):
             return None
-        asked: Iterable[int] | None = self._when.places(event, recipients, groups)
+        asked: Iterable[int] | None = self.when.places(event, recipients, groups)
         if asked is None:
             asked = range(len(recipients))
-        hits = self._when.found(event, seen)
+        elif not asked:
+            return None
+        hits = self.when.found(event, seen)
         if hits is None:
             return None
-        if (
-            self._unless is not None
-            and self._unless.holds(event, source)
-            and self._unless.found(event, seen) is not None
-        ):
-            spared = self._unless.places(event, recipients, groups)
+        if self.unless is not None and self.unless.holds(event, source) and self.unless.found(event, seen) is not None:
+            spared = self.unless.places(event, recipients, groups)
             if spared is None:
                 return None
             asked = [place for place in asked if place not in spared]
-        if self._once_ms and past.was_shown(self.rule.id, event["conversation"], self._once_ms):
+        if self.once_ms and past.was_shown(self.rule.id, event["conversation"], self.once_ms):
             return None
         found = tuple(asked)
         return Fired(self.rule, found, hits) if found or not recipients else None
@@ -95,23 +93,23 @@ class RulePolicy:
         self.text = text
         self.digest = text.digest
         self.document = document
-        self._walls = Walls(document.walls)
+        self.walls = Walls(document.walls)
         selectors, contents = Selectors(), Contents()
-        selectors.lists += self._walls.selectors
-        self._rules = [_Ready(rule, selectors, contents, document.domains) for rule in document.rules]
+        selectors.lists += self.walls.selectors
+        self.rules = [Ready(rule, selectors, contents, document.domains) for rule in document.rules]
         # What most chat has nothing of need not be asked of each rule.
-        self._bare = [ready for ready in self._rules if ready.rule.when.content is None]
+        self._bare = [ready for ready in self.rules if ready.rule.when.content is None]
         external = {name: tuple((directory or {}).get(name, ())) for name in document.directory}
-        self._groups = Groups({**document.groups, **external}, selectors.lists)
-        self._scanner = contents.scanner()
+        self.groups = Groups({**document.groups, **external}, selectors.lists)
+        self.scanner = contents.scanner()
 
     def judge(self, event: Event, recipients: tuple[str, ...], past: Past) -> Judgement:
         """What is to be done with an event, for these recipients."""
-        walls = self._walls.between(event, recipients, self._groups, past.people(event["conversation"]))
-        fired = self.fired(event, recipients, past) if self._rules else []
+        walls = self.walls.between(event, recipients, self.groups, past.people(event["conversation"]))
+        fired = self.fired(event, recipients, past) if self.rules else []
         if not walls and not fired:
             return OK
-        return _compose(event, recipients, walls, fired)
+        return compose(event, recipients, walls, fired)
 
     @property
     def routes(self) -> tuple[str, ...]:
@@ -120,15 +118,15 @@ class RulePolicy:
 
     def fired(self, event: Event, recipients: tuple[str, ...], past: Past) -> list[Fired]:
         """The rules that fire, in the order of the file."""
-        seen = Seen(self._scanner, event)
-        rules = self._rules if len(self._bare) == len(self._rules) or seen.anything() else self._bare
+        seen = Seen(self.scanner, event)
+        rules = self.rules if len(self._bare) == len(self.rules) or seen.anything() else self._bare
         if not rules:
             return []
-        source = self._groups.of(event["sender"]).at(event["sent_at"])
+        source = self.groups.of(event["sender"]).at(event["sent_at"])
         found: list[Fired] = []
         let_go: set[int] = set()
         for ready in rules:
-            one = ready.fired(event, source, recipients, self._groups, seen, past)
+            one = ready.fired(event, source, recipients, self.groups, seen, past)
             if one is None:
                 continue
             if let_go:
@@ -154,7 +152,7 @@ _NOBODY: Final = (-1,)
 """Stands for the one recipient of an event that nobody is sent."""
 
 
-def _compose(
+def compose(
     event: Event,
     recipients: tuple[str, ...],
     walls: Sequence[tuple[int, tuple[Rule, ...]]],

@@ -36,13 +36,13 @@ class Walls:
     def __init__(self, walls: Sequence[Wall]) -> None:
         self.selectors: list[tuple[str, ...]] = []
         """For Groups, whose first numbers they take."""
-        self._doors: list[Door] = []
+        self.doors: list[Door] = []
         for wall in walls:
             free, chaperones = self._select(wall.exceptions.people), self._select(wall.exceptions.chaperones)
             kinds = frozenset(wall.kinds or ())
             types = frozenset(wall.conversation_types or ())
             for source, target in wall.directions:
-                self._doors.append(
+                self.doors.append(
                     Door(wall, self._select(source), self._select(target), free, chaperones, kinds, types)
                 )
         self._of_source: dict[frozenset[int], tuple[Door, ...]] = {}
@@ -59,14 +59,14 @@ class Walls:
         `recipients` are those asked about; a chaperone counts where the event itself names them, or
         where they are `present` in the conversation.
         """
-        if not self._doors:
+        if not self.doors:
             return []
         time = event["sent_at"]
         source = groups.of(event["sender"]).at(time)
         doors = self._of_source.get(source)
         if doors is None:
             doors = self._of_source[source] = tuple(
-                [door for door in self._doors if door.source in source and door.free not in source]
+                [door for door in self.doors if door.source in source and door.free not in source]
             )
         if not doors:
             return []

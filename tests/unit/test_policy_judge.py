@@ -140,6 +140,13 @@ def test_an_event_without_recipients() -> None:
     assert (found.decision, found.reason, found.outcomes) == ("blocked", "closed", ())
 
 
+def test_no_rule_names_the_recipient_of_an_event_that_nobody_is_sent() -> None:
+    found = judge(
+        kind="leave", sender="bob@bank.example", conversation_type="broadcast", recipients=[], sent_at=NOON * 1_000_000
+    )
+    assert found is OK
+
+
 @pytest.mark.parametrize(("at", "fires"), [(NOON, False), (NIGHT_OF_FRIDAY, True), (NIGHT_OF_SUNDAY, False)])
 def test_hours_over_midnight_are_those_of_the_day_before(at: int, fires: bool) -> None:
     found = judge(sender="bob@bank.example", recipients=["cy@bank.example"], sent_at=at * 1_000_000)
