@@ -136,7 +136,7 @@ BROKEN = [
     ),
 ]
 RULES = "version: 1\nrules:\n"
-EMPTY = "version: 1\ngroups: {e: [], f: [e], g: [e, {who: f}], h: [e, x@y]}\ndirectory: d\n"
+EMPTY = "version: 1\ngroups: {e: [], f: [e], g: [e, {who: f}], k: [j], j: [h], h: [e, x@y]}\ndirectory: d\n"
 NEVER = [
     (f"{RULES}  - {{id: a, action: ok}}\n  - {{id: b, action: block}}", 4, 10, "'a' above says ok to everything"),
     (f"{RULES}  - {{id: a, action: ok, when: {{kinds: null}}}}\n  - {{id: b, action: ok}}", 4, 10, "'a' above"),
@@ -197,7 +197,7 @@ def test_what_can_never_fire_says_so(text: str, line: int, column: int, says: st
         f"{RULE} when: {{kinds: chat}}, unless: {{kinds: [chat, edit]}}}}",
         f"{RULE} when: {{kinds: chat}}, unless: {{kinds: chat, senders: x@y}}}}",
         f"{RULE} when: {{kinds: presence, content: {{keywords: away}}}}}}",
-        f"{EMPTY}rules:\n  - {{id: a, action: block, when: {{senders: [e, h], recipients: d}}, unless: {{senders: e}}}}",
+        f"{EMPTY}rules:\n  - {{id: a, action: block, when: {{senders: [e, k], recipients: d}}, unless: {{senders: e}}}}",
         f"{EMPTY}walls:\n  - {{id: a, between: [[e, x@y], d], except: {{people: e, chaperones: f}}}}",
     ],
 )

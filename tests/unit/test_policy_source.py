@@ -158,7 +158,7 @@ class TestWatch:
         first = watch.policy
         file.write_text("version: 1\nrule: x")
         refused = self.until(watch.take)
-        assert "policy.yaml:2:7: rule: unknown key 'rule'" in str(refused)
+        assert "policy.yaml:2:1: rule: unknown key 'rule'" in str(refused)
         assert watch.policy is first
         assert REGISTRY.get_sample_value("compliance_policy_refused") == 1
         time.sleep(0.1)

@@ -43,7 +43,6 @@ EVENTS: list[dict[str, Any]] = [
     {"event_id": "e9", "body": "", "kind": "presence"},
     {"event_id": "e10", "body": "falcon"},
 ]
-"""e6 and e7 come while the disclaimer of e5 is fresh: the clock goes by the latest capture so far, and not back."""
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -186,6 +185,13 @@ def test_what_would_have_happened_for_a_person(run: Run) -> None:
         "1",
         "2",
     }  # numbers end where their head does
+
+
+def test_the_clock_goes_by_the_latest_capture_so_far(run: Run) -> None:
+    later = {"conversation": "another", "conversation_type": "group", "captured_at": (START + 3_600_000) * 1000}
+    events = [line(conversation_type="direct"), line(**later), line(event_id="last", conversation_type="direct")]
+    Path("events.jsonl").write_text("".join(events))
+    assert json.loads(run("test", "policy.yaml", "events.jsonl", "--json")[1])["rules"][3]["events"] == 2
 
 
 def test_gzip_and_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
