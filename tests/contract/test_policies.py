@@ -84,7 +84,7 @@ def test_the_bank_finds_nothing_in_real_chat() -> None:
     content = (FOLDER / "bank.yaml").read_bytes()
     policy, past = RulePolicy(read(content.decode()), PolicyText(content)), Past()
     bodies = {orjson.loads(line)["body"] for _, line in read_lines(str(SAMPLE))}
-    assert len(bodies) > 1_000
+    assert len(bodies) > 900
     for body in bodies:
         event: Any = capture(sender="omar@harbour.example", recipients=["dana@acme.example"], body=body)
         assert policy.judge(event, tuple(event["recipients"]), past).rules == ("recording-notice",), body
