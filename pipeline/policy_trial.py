@@ -89,7 +89,7 @@ class Judge:
         """Judge the next event."""
         self._arrive(event)
         found = look(self.policy, event, self._past)
-        self._past.take(event, self._past.now, changed_by(found.judgement))
+        self._past.take(event, self._past.now, found.judgement.decision, changed_by(found.judgement))
         return found
 
     def explain(self, event: Event) -> Explanation:
@@ -97,7 +97,7 @@ class Judge:
         self._arrive(event)
         found = look(self.policy, event, self._past)
         explained = explain(self.policy, event, self._past, found)
-        self._past.take(event, self._past.now, changed_by(found.judgement))
+        self._past.take(event, self._past.now, found.judgement.decision, changed_by(found.judgement))
         return explained
 
     def _arrive(self, event: Event) -> None:

@@ -72,38 +72,47 @@ class Hits(NamedTuple):
 
 
 NOTHING_SOUGHT: Final = Hits()
+NOTHING_FOUND: Final[Mapping[str, Sequence[Finding]]] = {}
 
 
 class Seen:
     """What is in one event, looked for when it is first asked for.
 
-    Texts are the body, and beside it the values of attributes (a poll's options, a question) and the files' names.
+    Texts are the body, with what began at the end of the sender's text `before` it, and beside it the values of attributes (a poll's options, a question) and the files' names.
     """
 
-    def __init__(self, scanner: Scanner | None, event: Event) -> None:
-        self._scanner, self._event = scanner, event
-        self._found: dict[str, list[Finding]] | None = None
-        self._beside: dict[str, list[Finding]] | None = None
+    def __init__(self, scanner: Scanner | None, event: Event, before: str) -> None:
+        self._scanner, self._event, self._before = scanner, event, before
+        self._found: Mapping[str, Sequence[Finding]] | None = None
+        self._beside: Mapping[str, Sequence[Finding]] | None = None
         self._facts: list[FileFacts] | None = None
 
     def anything(self) -> bool:
         """Whether any text holds anything that any rule looks for."""
-        return bool(self.findings() or self.beside())
+        if self.findings():
+            return True
+        return bool(self._event["attributes"] or self._event["attachments"]) and bool(self.beside())
 
     def findings(self) -> Mapping[str, Sequence[Finding]]:
         """In the body, by name."""
         if self._found is None:
-            self._found = self._scan((self._event["body"],))
+            body = self._event["body"]
+            hits = self._scanner.scan(body) if body and self._scanner is not None else []
+            if self._before and self._scanner is not None:
+                hits += self._scanner.seam(self._before, body)
+            self._found = _by_name(hits) if hits else NOTHING_FOUND
         return self._found
 
     def beside(self) -> Mapping[str, Sequence[Finding]]:
         """In the other texts, by name; their spans are of no use."""
         if self._beside is None:
-            attributes, files = self._event["attributes"], self._event["attachments"]
-            texts = list(attributes.values()) if attributes else []
-            for file in files:
+            texts = list(self._event["attributes"].values())
+            for file in self._event["attachments"]:
                 texts += [file["name"], file["display_name"] or ""]
-            self._beside = self._scan(texts) if texts else {}
+            scanner = self._scanner
+            self._beside = (
+                _by_name([one for text in texts if text for one in scanner.scan(text)]) if scanner else NOTHING_FOUND
+            )
         return self._beside
 
     def facts(self) -> Sequence[FileFacts]:
@@ -112,13 +121,12 @@ class Seen:
             self._facts = [inspect(file["content"]) for file in self._event["attachments"]]
         return self._facts
 
-    def _scan(self, texts: Iterable[str]) -> dict[str, list[Finding]]:
-        found: dict[str, list[Finding]] = {}
-        if self._scanner is not None:
-            for text in texts:
-                for one in self._scanner.scan(text) if text else ():
-                    found.setdefault(one.name, []).append(one)
-        return found
+
+def _by_name(hits: Iterable[Finding]) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for one in hits:
+        found.setdefault(one.name, []).append(one)
+    return found
 
 
 class Test:
@@ -135,6 +143,7 @@ class Test:
         self.kinds = frozenset(condition.kinds or ())
         self.types = frozenset(condition.conversation_types or ())
         self.clusters = frozenset(condition.clusters or ())
+        self.conversations = [Glob.of(one) for one in condition.conversations or ()]
         self.sender = selectors.add(condition.senders)
         self.recipient = selectors.add(condition.recipients)
         self.directions = frozenset(condition.directions or ())
@@ -152,8 +161,14 @@ class Test:
             and (self.sender < 0 or self.sender in source)
             and (not self.types or event["conversation_type"] in self.types)
             and (not self.clusters or event["cluster"] in self.clusters)
+            and (not self.conversations or self.is_there(event))
             and (self.hours is None or self.hours(event["sent_at"]))
         )
+
+    def is_there(self, event: Event) -> bool:
+        """Whether it is in one of the conversations that are named."""
+        names = [name.casefold() for name in (event["conversation"], event["conversation_name"]) if name]
+        return any(one.matches(name) for one in self.conversations for name in names)
 
     def found(self, event: Event, seen: Seen) -> Hits | None:
         """What it looks for in texts and files; None where that is too little."""

@@ -73,6 +73,8 @@ class Scanner:
         self._exact: Final = self._own + len(reversed_)
         self._reversed: Final = tuple(pattern.name for pattern in hidden)
         self._matcher: Final = Matcher((*self.patterns, *reversed_, *gates), engine)
+        words = {word for pattern in hidden for word in pattern.text.casefold().split()}
+        self._beginnings: Final = frozenset(word[:end] for word in words for end in range(1, len(word) + 1))
         self._keywords: Final = Matcher(hidden if disguises else (), engine)
 
     def scan(self, body: str, *, html: bool | None = None) -> list[Finding]:
@@ -95,6 +97,8 @@ class Scanner:
 
     def seam(self, before: str, body: str, *, html: bool | None = None) -> list[Finding]:
         """What begins at the end of the sender's message before and ends in this one; spans are of this one alone."""
+        if not self._may_go_on(before.rstrip(), body.lstrip()):
+            return []
         first, second = view(before, html=html), view(body, html=html)
         left, right = first.text.rstrip()[-SEAM:], second.text.lstrip()[:SEAM]
         if not left or not right or not (left[-1].isalnum() and right[0].isalnum()):
@@ -108,6 +112,14 @@ class Scanner:
                     span = second.original(skipped, skipped + end - begins)
                     found.setdefault((name, span), Finding(name, span, strength, kind, "seam"))
         return list(found.values())
+
+    def _may_go_on(self, left: str, right: str) -> bool:
+        """Whether a number or a keyword may stand over the seam: asked of nearly every message, so by its last word alone."""
+        if not left or not right:
+            return False
+        if left[-1].isdigit():
+            return bool(self._numbers) and right[0].isdigit()
+        return bool(self._beginnings) and left[-SEAM:].rsplit(None, 1)[-1].casefold() in self._beginnings
 
     def _plain(self, text: str) -> Iterator[tuple[str, int, int, Strength, str]]:
         """Keywords and numbers of a text, as they stand."""

@@ -1,7 +1,7 @@
 """Why a policy judges an event as it does: of each wall and rule whether it fired, for whom, by what, and if not, why not.
 
 What fired is asked of the same objects that judge; only the words for what did not hold are made here. Where several
-conditions did not hold, the first is named, in this order: kinds, senders, conversation types, clusters, hours, recipients,
+conditions did not hold, the first is named, in this order: kinds, senders, conversation types, clusters, conversations, hours, recipients,
 directions, content, files, unless, once_every.
 """
 
@@ -162,7 +162,7 @@ class _Why:
     def __init__(self, policy: RulePolicy, event: Event, recipients: tuple[str, ...], past: Past) -> None:
         self._policy, self._event, self._recipients, self._past = policy, event, recipients, past
         self._source = self._groups(event["sender"])
-        self._seen = Seen(policy.scanner, event)
+        self._seen = Seen(policy.scanner, event, past.tail(event))
         patterns = policy.scanner.patterns if policy.scanner else ()
         self._names = {
             one.name: f"keyword {one.text!r}" if one.keyword else f"pattern {one.text!r}" for one in patterns
@@ -271,6 +271,8 @@ class _Why:
             return _is("conversation_types", event["conversation_type"], condition.conversation_types or ())
         if test.clusters and event["cluster"] not in test.clusters:
             return _is("clusters", event["cluster"], condition.clusters or ())
+        if test.conversations and not test.is_there(event):
+            return _is("conversations", event["conversation"], condition.conversations or ())
         if test.hours is not None and condition.hours is not None and not test.hours(event["sent_at"]):
             return _hours(event["sent_at"], condition.hours)
         return ""

@@ -16,6 +16,7 @@ sends the event to a compliance server as well. Reasons are joined in that order
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -31,6 +32,7 @@ from pipeline.records import OK, Decision, DeliveredFile, Event, FindingNote, Ju
 
 READ_BY_PEOPLE: Final = frozenset(("chat", "announcement", "broadcast", "poll", "file_post", "skilltap_request"))
 """Kinds that a disclaimer is put to unless its rule names others."""
+_TAG: Final = re.compile(r"<(/?[A-Za-z][A-Za-z0-9]{0,31})\b")
 _SILENT: Final = frozenset(("ok", "route", "disclaim"))
 """Actions that are no finding."""
 
@@ -118,7 +120,7 @@ class RulePolicy:
 
     def fired(self, event: Event, recipients: tuple[str, ...], past: Past) -> list[Fired]:
         """The rules that fire, in the order of the file."""
-        seen = Seen(self.scanner, event)
+        seen = Seen(self.scanner, event, past.tail(event))
         rules = self.rules if len(self._bare) == len(self.rules) or seen.anything() else self._bare
         if not rules:
             return []
@@ -176,17 +178,16 @@ def compose(
         deciding = fate.blocking or [one.rule for one in fate.changing]
         alike.setdefault((bool(fate.blocking), tuple(dict.fromkeys(rule.id for rule in deciding))), []).append(place)
     outcomes = tuple(
-        _outcome(event, fates[places[0]], rules, tuple(place for place in places if place >= 0), sent=bool(recipients))
+        _outcome(event, fates[places[0]], rules, tuple(place for place in places if place >= 0))
         for (blocked, rules), places in alike.items()
         if recipients or not blocked
     )
     everyone = [rule for _, hit in walls for rule in hit] + [one.rule for one in fired]
-    deciders = [
-        rule for rule in everyone if not isinstance(rule, EventRule) or rule.action not in ("ok", "alert", "route")
-    ]
+    decided = {rule_id for _, rules in alike for rule_id in rules}
+    deciders = [rule for rule in everyone if rule.id in decided]
     return Judgement(
         _verdict(len(recipients) or 1, fates),
-        _reason(deciders, told=not recipients),
+        _reason(deciders, told=_is_told(event)),
         tuple(dict.fromkeys(rule.id for rule in everyone)),
         outcomes,
         tuple(_findings(event, walls, fired)),
@@ -200,18 +201,22 @@ def _verdict(count: int, fates: Mapping[int, _Fate]) -> Decision:
     return "blocked" if sum(bool(fate.blocking) for fate in fates.values()) == count else "modified"
 
 
-def _outcome(event: Event, fate: _Fate, rules: tuple[str, ...], places: tuple[int, ...], *, sent: bool) -> Outcome:
+def _outcome(event: Event, fate: _Fate, rules: tuple[str, ...], places: tuple[int, ...]) -> Outcome:
     if fate.blocking:
         return Outcome(places, "blocked", None, rules, _reason(fate.blocking))
     body = replaced(event["body"], fate.changing)
     body = disclaimed(body, [one.rule for one in fate.changing if one.rule.action == "disclaim"])
-    reason = _reason([one.rule for one in fate.changing], told=not sent)
+    reason = _reason([one.rule for one in fate.changing], told=_is_told(event))
     given = body if body != event["body"] else None
     return Outcome(places, "modified", given, rules, reason, changed_files(fate.changing))
 
 
 def replaced(body: str, rules: Sequence[Fired]) -> str:
-    """The text with what each rule found replaced; where two want a place, the earlier rule has it."""
+    """The text with what each rule found replaced; where two want a place, the earlier rule has it.
+
+    In HTML what stands in its place is text, and the tags within stay, without their attributes.
+    """
+    as_html = is_html(body)
     taken = Taken()
     cuts = sorted(
         (span.start, span.end, one.rule.replace)
@@ -222,9 +227,14 @@ def replaced(body: str, rules: Sequence[Fired]) -> str:
     )
     parts, at = [], 0
     for start, end, text in cuts:
-        parts += [body[at:start], text]
+        parts += [body[at:start], html.escape(text) + _tags(body[start:end]) if as_html else text]
         at = end
     return "".join((*parts, body[at:]))
+
+
+def _tags(cut: str) -> str:
+    """The tags of a piece of HTML, so that what was opened or closed in it still is."""
+    return "".join([f"<{name}>" for name in _TAG.findall(cut)])
 
 
 def disclaimed(body: str, rules: Sequence[EventRule]) -> str:
@@ -268,8 +278,13 @@ def _joined(spans: Sequence[Span]) -> list[Span]:
     return found
 
 
+def _is_told(event: Event) -> bool:
+    """Whether the originator is told a disclaimer: who joins reads it in the reason (as in the Sametime API)."""
+    return event["kind"] == "join" or not event["recipients"]
+
+
 def _reason(rules: Iterable[Rule], *, told: bool = False) -> str:
-    """The rules' reasons; where nobody is delivered anything, a disclaimer is told in its place (the Sametime API's way)."""
+    """The rules' reasons; `told`: of disclaimers, what they say."""
     reasons = [(isinstance(rule, EventRule) and told and rule.text) or rule.reason for rule in rules]
     return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 

@@ -30,6 +30,11 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _members(value: Any) -> Any:
+    """One member may stand where several may."""
+    return (value,) if isinstance(value, str | dict) else value
+
+
 def _who(value: str) -> str:
     """An address (`ann@bank.example`), addresses by pattern (`*@bank.example`), or, without @, a group's name."""
     text = value.strip()
@@ -89,6 +94,14 @@ def _usable(text: str, *, keyword: bool) -> str:
 
 Keyword = Annotated[str, AfterValidator(lambda text: _usable(text, keyword=True))]
 Expression = Annotated[str, AfterValidator(lambda text: _usable(text, keyword=False))]
+
+
+def _conversation(value: str) -> str:
+    if not value or value.count("*") > 1:
+        raise ValueError("a conversation's id or name, with at most one * in it, as in room:trading-*")
+    return value
+
+
 Period = Annotated[timedelta, BeforeValidator(_period)]
 Who = Annotated[str, AfterValidator(_who)]
 Whos = Annotated[tuple[Who, ...], BeforeValidator(_listed), Field(min_length=1)]
@@ -244,6 +257,10 @@ class Condition(Part):
     directions: Annotated[tuple[Direction, ...] | None, BeforeValidator(_listed), Field(min_length=1)] = None
     """Of each recipient, seen from the file's `domains`."""
     clusters: Annotated[tuple[str, ...] | None, BeforeValidator(_listed), Field(min_length=1)] = None
+    conversations: Annotated[
+        tuple[Annotated[str, AfterValidator(_conversation)], ...] | None, BeforeValidator(_listed), Field(min_length=1)
+    ] = None
+    """By id or by the name that people call it, in any case, with at most one * in it: `room:trading-*`."""
     conversation_types: ConversationTypes | None = None
     hours: Hours | None = None
     content: Content | None = None
@@ -317,7 +334,7 @@ class Document(Part):
     name: str = ""
     domains: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Ours: what is sent between them is internal."""
-    groups: dict[Id, tuple[Member, ...]] = {}
+    groups: dict[Id, Annotated[tuple[Member, ...], BeforeValidator(_members)]] = {}
     directory: Annotated[tuple[Id, ...], BeforeValidator(_listed)] = ()
     """Groups that come from the groups topic (`policy.groups_topic`); until they are there they have no members."""
     walls: tuple[Wall, ...] = ()

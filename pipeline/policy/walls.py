@@ -45,7 +45,8 @@ class Walls:
                 self.doors.append(
                     Door(wall, self._select(source), self._select(target), free, chaperones, kinds, types)
                 )
-        self._of_source: dict[frozenset[int], tuple[Door, ...]] = {}
+        self._of_source: dict[frozenset[int], tuple[tuple[Door, ...], frozenset[int]]] = {}
+        """Doors before the people of these groups, and the groups behind them."""
 
     def _select(self, side: tuple[str, ...]) -> int:
         self.selectors.append(side)
@@ -63,25 +64,40 @@ class Walls:
             return []
         time = event["sent_at"]
         source = groups.of(event["sender"]).at(time)
-        doors = self._of_source.get(source)
-        if doors is None:
-            doors = self._of_source[source] = tuple(
-                [door for door in self.doors if door.source in source and door.free not in source]
-            )
+        known = self._of_source.get(source)
+        if known is None:
+            doors = tuple([door for door in self.doors if door.source in source and door.free not in source])
+            known = self._of_source[source] = doors, frozenset([door.target for door in doors])
+        doors, targets = known
         if not doors:
             return []
+        across = [
+            (place, recipient, target)
+            for place, recipient in enumerate(recipients)
+            if not targets.isdisjoint(target := groups.of(recipient).at(time))
+        ]
+        return self._stopped(event, across, doors, groups, present) if across else []
+
+    def _stopped(
+        self,
+        event: Event,
+        across: Iterable[tuple[int, str, frozenset[int]]],
+        doors: tuple[Door, ...],
+        groups: Groups,
+        present: Iterable[str],
+    ) -> list[tuple[int, tuple[Wall, ...]]]:
+        """Those of the recipients across whom a wall that stands keeps the event from."""
         doors = tuple([door for door in doors if _stands(door, event)])
-        if doors and any(self.selectors[door.chaperones] for door in doors):
-            there = set(source).union(*[groups.of(one).at(time) for one in (*event["recipients"], *present)])
+        if any(self.selectors[door.chaperones] for door in doors):
+            time, everybody = event["sent_at"], (event["sender"], *event["recipients"], *present)
+            there = frozenset[int]().union(*[groups.of(one).at(time) for one in everybody])
             doors = tuple([door for door in doors if door.chaperones not in there])
         found = []
-        if doors:
-            for place, recipient in enumerate(recipients):
-                if recipient == event["sender"]:
-                    continue  # their own other devices
-                target = groups.of(recipient).at(time)
-                if hit := [door.wall for door in doors if door.target in target and door.free not in target]:
-                    found.append((place, tuple(dict.fromkeys(hit))))
+        sender = event["sender"].casefold()
+        for place, recipient, target in across:
+            hit = [door.wall for door in doors if door.target in target and door.free not in target]
+            if hit and recipient.casefold() != sender:  # not to their own other devices
+                found.append((place, tuple(dict.fromkeys(hit))))
         return found
 
 

@@ -171,7 +171,7 @@ class Partition:
         notes = judgement.findings
         if judgement is not OK and (judgement.decision != "ok" or outcomes or judgement.rules):
             self._put_on_record(number, capture, judgement, outcomes)
-        self._past.take(event, self._now, changed_by(judgement))
+        self._past.take(event, self._now, judgement.decision, changed_by(judgement))
         if reused:
             notes += (FindingNote("event_id_reused", "medium", event["sender"], "the event_id came with other bytes"),)
         if event["phase"] == "delivered":
@@ -412,7 +412,7 @@ class Partition:
             outcomes = by_recipient(judgement, recipients)
             if judgement.decision != "ok" or outcomes or judgement.rules:
                 self._put_on_record(number, capture, judgement, outcomes)
-            self._past.take(event, self._now, changed_by(judgement))
+            self._past.take(event, self._now, judgement.decision, changed_by(judgement))
         elif entry["status"] == "merged" and entry["rule"] != "retry":
             found = merge.number_of(entry["into"])
             if found is not None:

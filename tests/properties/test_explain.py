@@ -34,6 +34,7 @@ rules:
   - {id: cards, action: modify, when: {content: {entities: [credit_card, us_ssn], at_least: likely}}, unless: {clusters: two}}
   - {id: words, action: block, when: {directions: [outbound, federated], content: {keywords: falcon, count: 2}}}
   - {id: digits, action: alert, when: {content: {patterns: "[0-9]{3}"}, files: {names: "*.exe"}}}
+  - {id: room, action: alert, when: {conversations: ["x*", "a name"]}}
   - {id: week, action: alert, when: {hours: {days: [tue, wed], from: "20:00", to: "08:00", zone: Europe/Berlin}}}
   - {id: hello, action: disclaim, text: recorded, unless: {recipients: "*@one.example"}, once_every: 1h}
   - {id: many, action: modify, file: {name: gone}, when: {files: {more_than: 1, larger_than: 5}}}
@@ -146,7 +147,7 @@ def test_an_explanation_is_of_the_judgement(sent: Events) -> None:
         seen = look(POLICY, one, past)
         assert seen.judgement == judgement
         check(explain(POLICY, one, past, seen), one, judgement, past)
-        past.take(one, past.now, changed_by(judgement))
+        past.take(one, past.now, judgement.decision, changed_by(judgement))
 
 
 def test_the_policy_names_every_condition_there_is() -> None:

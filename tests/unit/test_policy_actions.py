@@ -76,6 +76,19 @@ class TestDisclaimers:
         assert (took.verdict["decision"], took.verdict["reason"]) == ("modified", "This room is recorded.")
         assert took.verdict["delivered_body"] == "This room is recorded."
 
+    def test_on_a_join_that_others_are_told_of_too(self) -> None:
+        took = bench("  - {id: a, action: disclaim, text: recorded, when: {kinds: join}}").take(
+            message(kind="join", body="")
+        )
+        assert took.verdict is not None
+        assert took.verdict["reason"] == "recorded"
+
+    def test_not_in_the_reason_of_what_is_blocked(self) -> None:
+        on = bench("  - {id: a, action: disclaim, text: x, reason: told}\n  - {id: b, action: block, reason: no}")
+        took = on.take(message())
+        assert took.verdict is not None
+        assert (took.verdict["reason"], took.verdict["rules"]) == ("no", ["a", "b"])
+
     def test_once_in_a_conversation_and_period(self) -> None:
         on = bench("  - {id: a, action: disclaim, text: x, once_every: 30m}")
         shown = [
@@ -122,6 +135,56 @@ class TestChaperones:
         on.take(capture(kind="leave", sender="lou@bank.example", recipients=[]))
         assert blocked()
 
+    def test_not_one_whose_join_was_blocked_and_a_leave_is_one_in_any_case(self) -> None:
+        on = bench("  - {id: closed, action: block, when: {kinds: join, senders: lou@bank.example}}", CHAPERONED)
+        on.take(capture(kind="join", sender="lou@bank.example", recipients=[]))
+        assert on.take(capture(sender=BOB, recipients=[CY])).copies[0]["decision"] == "blocked"
+        on = bench("  []", CHAPERONED)
+        on.take(capture(kind="join", sender="Lou@Bank.example", recipients=[]))
+        assert on.take(capture(sender=BOB, recipients=[CY])).copies[0]["decision"] == "ok"
+        on.take(capture(kind="leave", sender="lou@bank.example", recipients=[]))
+        assert on.take(capture(sender=BOB, recipients=[CY], body="2")).copies[0]["decision"] == "blocked"
+
+    def test_nobody_is_walled_off_from_their_own_devices(self) -> None:
+        on = bench("  []", "walls:\n  - {id: wall, between: ['*@bank.example', '*@bank.example']}\n")
+        took = on.take(capture(sender="Bob@bank.example", recipients=[BOB, CY]))
+        assert [copy["decision"] for copy in took.copies] == ["ok", "blocked"]
+
+
+class TestSeam:
+    """What is split over two messages of one sender in one conversation."""
+
+    RULES = """
+  - {id: card, action: block, when: {content: {entities: credit_card}}}
+  - {id: word, action: modify, replace: x, when: {content: {keywords: project falcon}}}
+"""
+
+    def test_the_second_one_is_judged_by_both(self) -> None:
+        on = bench(self.RULES)
+        assert on.take(message(body="it is 4012 8888")).copies[0]["decision"] == "ok"
+        assert on.take(message(body="8888 1881", conversation="room:other")).copies[0]["decision"] == "ok"
+        assert on.take(message(body="8888 1881", sender=BOB)).copies[0]["decision"] == "ok"
+        took = on.take(message(body="8888 1881 ok?"))
+        assert took.copies[0]["decision"] == "blocked"
+        assert took.findings[0]["spans"] == [{"start": 0, "end": 9}]
+        on.take(message(body="now project"))
+        assert said(on.take(message(body="falcon flies"))) == [("modified", "x flies"), ("modified", "x flies")]
+
+    def test_whom_another_capture_brings_is_judged_as_the_first_ones(self) -> None:
+        on = bench(self.RULES)
+        on.take(message(body="4012 8888"))
+        assert on.take(message(body="8888 1881", origin_id="o")).copies[0]["decision"] == "blocked"
+        assert on.take(message(body="8888 1881", origin_id="o", recipients=["x@y"])).copies[0]["decision"] == "blocked"
+        on.take(message(body="40128888 88881881"[:8]))
+        own = on.take(message(body="88", origin_id="p"))
+        assert (
+            own.copies[0]["decision"],
+            on.take(message(body="88", origin_id="p", recipients=["x@y"])).copies[0]["decision"],
+        ) == (
+            "ok",
+            "ok",
+        )
+
 
 class TestPast:
     def test_it_is_bounded(self) -> None:
@@ -130,7 +193,7 @@ class TestPast:
 
         def join(number: int, rules: list[str], **fields: str) -> None:
             one: Any = {**event, **fields}
-            past.take(one, number, rules)
+            past.take(one, number, "ok", rules)
 
         for number in range(MOST + 10):
             join(number, ["rule"], conversation=f"room:{number}")
@@ -236,6 +299,32 @@ class TestBesideTheBody:
         (finding,) = took.findings
         assert "beside the body" in finding["detail"]
         assert finding["spans"] == []
+
+
+class TestHtml:
+    @pytest.mark.parametrize(
+        ("body", "given"),
+        [
+            ("<p>the falcon</p>", "<p>the &lt;gone&gt;</p>"),
+            ("<p>the <b>fal</b>con</p>", "<p>the <b>&lt;gone&gt;</b></p>"),
+            ("<p>fal<i title='secret'>con</i> flies</p>", "<p>&lt;gone&gt;<i></i> flies</p>"),
+            ("the falcon < eagle", "the <gone> < eagle"),
+        ],
+    )
+    def test_what_is_put_in_is_text_and_tags_stay(self, body: str, given: str) -> None:
+        on = bench("  - {id: a, action: modify, replace: <gone>, when: {content: {keywords: falcon}}}")
+        assert said(on.take(message(body=body)))[0] == ("modified", given)
+
+
+class TestConversations:
+    @pytest.mark.parametrize(
+        ("wanted", "fires"),
+        [("room:deal-*", True), ("ROOM:DEAL-1", True), ("the deal", True), ("'* deal'", True), ("room:deal", False)],
+    )
+    def test_by_id_or_name(self, wanted: str, *, fires: bool) -> None:
+        on = bench(f"  - {{id: a, action: block, when: {{conversations: {wanted}}}}}")
+        took = on.take(message(conversation="room:deal-1", conversation_name="The deal"))
+        assert took.copies[0]["decision"] == ("blocked" if fires else "ok")
 
 
 class TestRoutes:

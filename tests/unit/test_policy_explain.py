@@ -135,7 +135,7 @@ def test_a_disclaimer_is_said_once() -> None:
     past = Past()
     event: Any = capture()
     past.now = 1000
-    past.take(event, 1000, ["told"])
+    past.take(event, 1000, "modified", ["told"])
     said = {one.id: one for one in explained(past).said}
     assert said["told"].why_not == "once_every: shown in this conversation already"
 
@@ -143,7 +143,7 @@ def test_a_disclaimer_is_said_once() -> None:
 def test_somebody_who_is_there_already_is_a_chaperone() -> None:
     past = Past()
     joined: Any = capture(kind="join", sender="lou@bank.example")
-    past.take(joined, 0, ())
+    past.take(joined, 0, "ok", ())
     said = explained(past, sender="ann@bank.example").said[0]
     assert said.why_not == "except.chaperones: `lou@bank.example` is in the conversation"
 
