@@ -30,7 +30,7 @@ class Move:
     event: dict[str, Any] | None
     value: bytes | None
     arrival: int
-    policy: SmallPolicy
+    policy: Any  # a Policy; SmallPolicy in the streams below
 
     def ingest(self, offset: int) -> Ingest:
         return Ingest(offset, self.arrival, b"key", self.value)
