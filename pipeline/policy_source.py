@@ -188,7 +188,7 @@ class Refused(NamedTuple):
     """A policy file that does not come into force."""
 
     digest: str
-    """SHA-256, hex, of the file; of nothing where it cannot be read."""
+    """SHA-256, hex, of the file; empty where there is nothing in it or it cannot be read."""
     why: str
 
 
@@ -216,7 +216,8 @@ class Watch:
         self._fresh: RulePolicy | None = None
         self._refused: Refused | None = None
         self._thread: threading.Thread | None = None
-        self._groups_refused = False
+        self._groups_refused = self._again = False
+        self._told: Refused | None = None
         self.policy: Policy = EmptyPolicy()
         """In force; of the worker's thread."""
         if settings.file is not None:
@@ -227,6 +228,7 @@ class Watch:
                 fit(ready)
             self.policy = ready
             metrics.POLICY_REFUSED.set(0)
+            log.info("policy", file=str(settings.file), digest=ready.digest)
             self._thread = threading.Thread(target=self._run, args=(settings.file,), name="policy", daemon=True)
             self._thread.start()
 
@@ -253,7 +255,8 @@ class Watch:
         while not self._end.wait(self._settings.check_every_s):
             now = self._look(file)
             moved |= self._groups is not None and self._look_at_groups(self._groups)
-            if now == before and (now != self._seen or moved):  # twice the same: nobody is in the midst of writing it
+            if now == before and (now != self._seen or moved or self._again):
+                # Twice the same: nobody is in the midst of writing it.
                 self._seen, moved = now, False
                 self._change(file)
             before = now
@@ -273,7 +276,7 @@ class Watch:
         self._directory, self._groups_refused = now, False
         return moved
 
-    def _look(self, file: Path) -> tuple[bytes, bytes]:
+    def _look(self, file: Path) -> tuple[bytes | None, bytes | None]:
         return _bytes(file), _bytes(file.with_name(file.name + SIGNATURES))
 
     def _change(self, file: Path) -> None:
@@ -284,23 +287,32 @@ class Watch:
             if self._fit is not None:
                 self._fit(ready)
         except ComplianceError as error:
-            self._refuse(Refused(hashlib.sha256(content).hexdigest(), str(error)))
+            # What is wrong with the file stays so until it changes; a topic that it needs may come.
+            self._again = not isinstance(error, BadInput)
+            self._refuse(Refused(hashlib.sha256(content).hexdigest() if content else "", str(error)))
+        except Exception as error:
+            log.exception("policy")  # a defect of ours, and no reason to look no longer
+            self._refuse(Refused(hashlib.sha256(content).hexdigest(), f"a defect: {type(error).__name__}"))
         else:
+            self._again, self._told = False, None
             metrics.POLICY_REFUSED.set(0)
             with self._lock:
                 self._fresh = ready if ready.digest != self.policy.digest else None
 
     def _refuse(self, refused: Refused) -> None:
+        if refused == self._told:
+            return
+        self._told = refused
         log.error("policy refused, the old one stays in force", digest=refused.digest, why=refused.why)
         metrics.POLICY_REFUSED.set(1)
         with self._lock:
             self._refused, self._fresh = refused, None
 
 
-def _bytes(file: Path) -> bytes:
-    """What is in it; nothing where it cannot be read, which _read tells of."""
+def _bytes(file: Path) -> bytes | None:
+    """What is in it; None where it cannot be read, which _read tells of."""
     try:
         with file.open("rb") as source:
             return source.read(MOST_BYTES + 1)
     except OSError:
-        return b""
+        return None

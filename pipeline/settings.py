@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pipeline.errors import Misconfigured
@@ -169,7 +169,7 @@ class Metrics(Section):
 
 
 class Policy(Section):
-    file: Path | None = None
+    file: Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)] = None
     """The policy file. None: everything is ok as sent."""
     check_every_s: float = Field(default=5.0, gt=0, le=3600)
     """How often the file is looked at for a change, in seconds."""
@@ -179,6 +179,12 @@ class Policy(Section):
     """Ed25519 public keys (PEM) of those who may approve a policy; with any, one comes into force only signed."""
     approvals: int = Field(default=1, ge=1)
     """So many of the approvers must have signed."""
+
+    @model_validator(mode="after")
+    def _can_be_approved(self) -> Policy:
+        if self.approvals > max(1, len(self.approvers)):
+            raise ValueError(f"approvals is {self.approvals} and there are {len(self.approvers)} approvers")
+        return self
 
 
 class Settings(BaseSettings):

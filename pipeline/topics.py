@@ -98,7 +98,7 @@ def create(settings: Settings, routes: Sequence[str] = ()) -> list[str]:
                 raise
             time.sleep(0.1)
         else:
-            log.info("topics", made=made, checked=len(ROUTES) - len(made))
+            log.info("topics", made=made, checked=len(wanted) - len(made))
             return made
 
 

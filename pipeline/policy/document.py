@@ -103,7 +103,9 @@ def read(text: str, source: str = "policy") -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise BadPolicy(source, [Fault(*place, f"not YAML: {error.problem or error.context}")]) from None
+        raise BadPolicy(
+            source, [Fault(*place, f"not YAML: {_yaml_hint(error.problem or error.context or '')}")]
+        ) from None
     except yaml.YAMLError as error:
         raise BadPolicy(source, [Fault(1, 1, f"not YAML: {error}")]) from None
     except ValidationError as error:
@@ -129,6 +131,8 @@ def _plain(loader: _Loader, node: yaml.Node, path: Path, marks: dict[tuple[Any, 
             if not isinstance(value, yaml.ScalarNode):
                 marks[*path, key.value] = key.start_mark
             made[key.value] = _plain(loader, value, (*path, key.value), marks)
+            if made[key.value] is None:
+                raise _Refused(key.start_mark, f"{key.value!r} is empty: give it a value, or leave the line out")
         return made
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, one, (*path, number), marks) for number, one in enumerate(node.value)]
@@ -136,6 +140,28 @@ def _plain(loader: _Loader, node: yaml.Node, path: Path, marks: dict[tuple[Any, 
         return loader.construct_object(node)
     except (ValueError, yaml.YAMLError) as error:
         raise _Refused(node.start_mark, f"not a value: {error}") from None
+
+
+_HINTS: Final = {
+    "tuple_type": "a list is wanted: items in [ ], or each on a line of its own that begins with -",
+    "model_type": "keys with values are wanted, on lines of their own that are indented further",
+    "dict_type": "keys with values are wanted, on lines of their own that are indented further",
+    "string_type": "a text is wanted; one that begins with [ { * & ! or %, or is a number, stands in quotes",
+    "int_type": "a whole number is wanted, without a unit",
+    "int_parsing": "a whole number is wanted, without a unit",
+}
+"""What a person can do, in the place of pydantic's words."""
+_YAML_HINTS: Final = (
+    ("expected alphabetic or numeric character", "text that begins with * or & stands in quotes"),
+    ("mapping values are not allowed here", "text with a colon and a space in it stands in quotes"),
+    ("that cannot start any token", "indent with spaces, not tabs; text that begins with % @ or ` stands in quotes"),
+    ("expected <block end>", "the line is indented otherwise than its neighbours"),
+)
+
+
+def _yaml_hint(problem: str) -> str:
+    hint = next((hint for words, hint in _YAML_HINTS if words in problem), "")
+    return f"{problem}: {hint}" if hint else problem
 
 
 def _fault(error: Any, marks: Marks) -> Fault:
@@ -152,6 +178,7 @@ def _fault(error: Any, marks: Marks) -> Fault:
         path = (*path, _KEY)
     elif isinstance(raised, WrongPart):
         path = (*path, raised.key)
+    message = _HINTS.get(error["type"], message)
     return _at(path, marks, f"{where}: {message}" if where else message)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any, Final, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -48,14 +48,24 @@ def _who(value: str) -> str:
 
 
 def _instant(value: Any) -> Any:
-    """A date is its first moment; where no zone is named, UTC."""
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    if isinstance(value, datetime):
-        value = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return value
+    """A date is its first moment; where no zone is named, UTC. A bare year would be seconds to pydantic."""
+    if isinstance(value, datetime):  # from a library, not from a file
+        return value
+    try:
+        made = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        made = None
+    if made is None:
+        raise ValueError("write a date, as in 2026-04-01, or a moment, as in 2026-04-01T09:00:00+02:00")
+    return made if made.tzinfo else made.replace(tzinfo=UTC)
+
+
+def _clock(value: Any) -> Any:
+    """Hours and minutes of a wall clock. A bare number would be seconds to pydantic, and an offset a zone of its own."""
+    found = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("write hours and minutes, as in 08:30 or 19:00; the time zone stands in `zone`")
+    return time(int(found[1]), int(found[2]))
 
 
 def _zone(value: str) -> str:
@@ -66,6 +76,8 @@ def _zone(value: str) -> str:
     return value
 
 
+_CLOCK: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+_DOMAIN: Final = re.compile(r"[\w-]+(\.[\w-]+)*")
 _PERIOD: Final = re.compile(r"([1-9][0-9]{0,5})(s|m|h|d)")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -102,6 +114,13 @@ def _conversation(value: str) -> str:
     return value
 
 
+def _domain(value: str) -> str:
+    if not _DOMAIN.fullmatch(value):
+        raise ValueError("a domain, as in bank.example, without @ and *; each subdomain is one of its own")
+    return value
+
+
+Clock = Annotated[time, BeforeValidator(_clock)]
 Period = Annotated[timedelta, BeforeValidator(_period)]
 Who = Annotated[str, AfterValidator(_who)]
 Whos = Annotated[tuple[Who, ...], BeforeValidator(_listed), Field(min_length=1)]
@@ -200,9 +219,10 @@ class Hours(Part):
     """When in the week it was sent, by a wall clock."""
 
     days: Annotated[tuple[Day, ...], BeforeValidator(_listed), Field(min_length=1)] = DAYS
-    source: Annotated[time, Field(alias="from")] = time(0)
-    target: Annotated[time | None, Field(alias="to")] = None
-    """Exclusive; none: until midnight. Earlier than `from`: past midnight, and the day is that of `from`."""
+    source: Annotated[Clock, Field(alias="from")] = time(0)
+    target: Annotated[Clock | None, Field(alias="to")] = None
+    """Exclusive; none: until midnight. Earlier than `from`: past midnight, and the day is that of `from`. The same as
+    `from`: the whole day."""
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
 
 
@@ -332,7 +352,7 @@ class Document(Part):
 
     version: Literal[1]
     name: str = ""
-    domains: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    domains: Annotated[tuple[Annotated[str, AfterValidator(_domain)], ...], BeforeValidator(_listed)] = ()
     """Ours: what is sent between them is internal."""
     groups: dict[Id, Annotated[tuple[Member, ...], BeforeValidator(_members)]] = {}
     directory: Annotated[tuple[Id, ...], BeforeValidator(_listed)] = ()

@@ -138,7 +138,7 @@ class Partition:
     def _accept(self, record: Ingest, capture: Capture, identity: Identity, policy: Policy, *, reused: bool) -> Step:
         event, tools = capture.event, self._tools
         recipients = tuple(dict.fromkeys(event["recipients"]))
-        judgement = policy.judge(event, recipients, self._past)
+        judgement = self._judge(policy, event, recipients)
         databases = tools.fan_out.databases(event, recipients)
         sequence = self.journal.sequence + 1
         place = Place(self.journal.lineage, self.journal.partition, sequence, sequence, event["event_id"], reused)
@@ -184,7 +184,7 @@ class Partition:
         event, merge, number = capture.event, self.merge, fit.number
         reached = merge.recipients(number)
         new = () if fit.rule == "retry" else tuple([r for r in dict.fromkeys(event["recipients"]) if r not in reached])
-        judgement = policy.judge(event, new, self._past) if new else OK
+        judgement = self._judge(policy, event, new) if new else OK
         kept = self._tools.fan_out.still(merge.databases(number))
         databases = _union(kept, self._tools.fan_out.databases(event, new)) if fit.rule != "retry" else kept
         new_databases = databases[len(kept) :]
@@ -304,6 +304,17 @@ class Partition:
         letter = self._replies.dead_letter(record, poison)
         verdict = self._replies.refusal(event_id, record.key, str(poison)) if event_id else None
         return Step("rejected", poison.reason, journal, verdict, others=(letter,))
+
+    def _judge(self, policy: Policy, event: Event, recipients: tuple[str, ...]) -> Judgement:
+        """The policy's judgement; what it fails on is a dead letter, blocked, and no end of the pipeline.
+
+        Raises:
+            Poison: the policy raised.
+        """
+        try:
+            return policy.judge(event, recipients, self._past)
+        except Exception as error:
+            raise Poison("judge", "policy_failed", type(error).__name__, event_id=event["event_id"]) from error
 
     def _beside(
         self,

@@ -12,8 +12,9 @@ from pipeline.policy.api import PolicyText
 from pipeline.policy.document import read
 from pipeline.policy.judge import RulePolicy
 from pipeline.policy.past import MOST, MOST_PEOPLE, Past
+from pipeline.records import Event, Judgement
 from pipeline.registry import load_schema
-from tests.support.captures import Bench, Fields, Took, attachment, capture, refold
+from tests.support.captures import Bench, Fields, SmallPolicy, Took, attachment, capture, refold
 from tests.unit.made_files import AES_ZIP, zipped
 
 POLICIES = RecordCodec(load_schema("policy"), codec.POLICY)
@@ -336,6 +337,26 @@ class TestRoutes:
         assert (sent.value or b"").endswith(took.journal["raw"])
         assert (took.copies[0]["decision"], took.journal["rules"], took.findings) == ("ok", ["r"], [])
         assert not [one for one in on.take(message(kind="presence")).step.others if one.topic.startswith("route")]
+
+
+class TestFailing:
+    def test_what_a_policy_fails_on_is_a_dead_letter_and_the_next_one_is_judged(self) -> None:
+        class Failing(SmallPolicy):
+            def judge(self, event: Event, recipients: tuple[str, ...], past: Past) -> Judgement:
+                if event["body"] == "bad":
+                    raise ZeroDivisionError("4012 8888 8888 1881")
+                return super().judge(event, recipients, past)
+
+        on = Bench(policy=Failing("p"))
+        took = on.take(message(body="bad"))
+        assert (took.status, took.journal["decision"], took.journal["reason"]) == (
+            "rejected",
+            "blocked",
+            "policy_failed: ZeroDivisionError",
+        )
+        assert took.verdict is not None
+        assert (took.verdict["decision"], len(took.dead_letters)) == ("blocked", 1)
+        assert on.take(message()).status == "accepted"
 
 
 class TestOnRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from prometheus_client import REGISTRY
+from pydantic import ValidationError
 
 from pipeline.errors import BadInput, Misconfigured
 from pipeline.policy.api import EmptyPolicy
@@ -102,6 +104,13 @@ class TestFourEyes:
         (tmp_path / "policy.yaml.sig").write_bytes(base64.b64encode(made) + b"\n")
         assert load(file, Policy(approvers=(public,))).text.approved_by
 
+    def test_settings_that_no_policy_could_meet_are_refused(self, tmp_path: Path) -> None:
+        _, public, _ = keys(tmp_path, "boss")
+        for wrong in ({"approvals": 2}, {"approvals": 2, "approvers": (public,)}):
+            with pytest.raises(ValidationError, match="approvals is 2"):
+                Policy(**wrong)
+        assert Policy.model_validate({"file": ""}).file is None
+
     def test_keys_and_signatures_that_are_none(self, file: Path, tmp_path: Path) -> None:
         private, public, _ = keys(tmp_path, "boss")
         wrong = tmp_path / "x25519.pem"
@@ -169,6 +178,34 @@ class TestWatch:
         self.until(lambda: REGISTRY.get_sample_value("compliance_policy_refused") == 0)
         assert watch.take() is None
         assert watch.policy is first
+
+    def test_a_defect_does_not_end_the_watching(self, file: Path) -> None:
+        def fit(ready: RulePolicy) -> None:
+            if ready.document.rules[0].id == "b":
+                raise ZeroDivisionError
+
+        watch = Watch(Policy(file=file, check_every_s=0.02), fit)
+        file.write_text(OTHER)
+        assert "a defect: ZeroDivisionError" in str(self.until(watch.take))
+        file.write_text(OTHER.replace("id: b", "id: c"))
+        self.until(lambda: watch.take() is None and watch.policy.digest == load(file, Policy()).digest)
+        watch.close()
+
+    def test_what_only_lacked_a_topic_is_taken_once_it_is_there(self, file: Path) -> None:
+        there = threading.Event()
+
+        def fit(ready: RulePolicy) -> None:
+            if ready.document.rules[0].id == "b" and not there.is_set():
+                raise Misconfigured("no topic")
+
+        watch = Watch(Policy(file=file, check_every_s=0.02), fit)
+        file.write_text(OTHER)
+        assert "no topic" in str(self.until(watch.take))
+        time.sleep(0.1)
+        assert watch.take() is None, "told once"
+        there.set()
+        self.until(lambda: watch.take() is None and watch.policy.digest == load(file, Policy()).digest)
+        watch.close()
 
     def test_one_that_does_not_fit_here_is_refused_too(self, file: Path) -> None:
         def fit(ready: RulePolicy) -> None:
