@@ -7,7 +7,7 @@ Key: the group's name, in UTF-8. Value: JSON, a list of members as in the policy
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -22,6 +22,15 @@ from pipeline.settings import Settings
 Directory = Mapping[str, tuple[Member, ...]]
 """Members by name of the group."""
 TOPIC: Final = "groups"
+
+
+class Groups(NamedTuple):
+    """What stands in the topic."""
+
+    members: Directory
+    faults: Mapping[str, str]
+    """By name, what is wrong with the newest record of a group."""
+
 
 log = structlog.get_logger(__name__)
 
@@ -43,13 +52,12 @@ class GroupsTopic:
         self._settings = settings
         self._topic = topic_name(settings, TOPIC)
         self._ends: dict[int, int] = {}
-        self._known: Directory = {}
+        self._known = Groups({}, {})
 
-    def read(self) -> Directory:
-        """The groups as they are now.
+    def read(self) -> Groups:
+        """The groups as they are now; one whose record is no list of members stays as it was.
 
         Raises:
-            BadInput: a record is no list of members; the groups as they were stay known.
             Unavailable: the brokers do not answer.
             Misconfigured: there is no such topic.
         """
@@ -64,7 +72,17 @@ class GroupsTopic:
         except KafkaException as error:
             raise to_error(error.args[0], f"read {self._topic}") from None
         self._ends = ends
-        self._known = {name: _members(name, value, place) for name, (value, place) in raw.items() if value is not None}
+        found: dict[str, tuple[Member, ...]] = {}
+        faults: dict[str, str] = {}
+        for name, (value, place) in raw.items():
+            try:
+                if value is not None:
+                    found[name] = _members(name, value, place)
+            except BadInput as error:
+                faults[name] = str(error)
+                if name in self._known.members:
+                    found[name] = self._known.members[name]
+        self._known = Groups(found, faults)
         return self._known
 
     def _ask_ends(self) -> dict[int, int]:

@@ -29,7 +29,7 @@ from pipeline.errors import BadInput, ComplianceError, Unavailable
 from pipeline.policy.api import EmptyPolicy, Policy, PolicyText
 from pipeline.policy.document import MOST_BYTES, BadPolicy, Fault, read
 from pipeline.policy.judge import RulePolicy
-from pipeline.policy_groups import Directory, canonical
+from pipeline.policy_groups import Directory, Groups, canonical
 from pipeline.settings import Policy as PolicySettings
 
 SIGNATURES: Final = ".sig"
@@ -99,9 +99,9 @@ def sign(file: Path, key: Path) -> str:
     signature = base64.b64encode(private.sign(PolicyText(content).digest.encode())).decode()
     beside = file.with_name(file.name + SIGNATURES)
     try:
-        before = beside.read_text(encoding="ascii") if beside.exists() else ""
-        if signature not in before.splitlines():
-            beside.write_text(before + signature + "\n", encoding="ascii")
+        before = beside.read_text(encoding="ascii").splitlines() if beside.exists() else []
+        kept = [line for line in dict.fromkeys(before) if line != signature][1 - MOST_SIGNATURES :]
+        beside.write_text("\n".join([*kept, signature]) + "\n", encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{beside}: {error}") from None
     return fingerprint(private.public_key())
@@ -208,7 +208,7 @@ class Watch:
         self,
         settings: PolicySettings,
         fit: Callable[[RulePolicy], None] | None = None,
-        groups: Callable[[], Directory] | None = None,
+        groups: Callable[[], Groups] | None = None,
     ) -> None:
         self._settings, self._fit, self._groups = settings, fit, groups
         self._lock = threading.Lock()
@@ -216,14 +216,17 @@ class Watch:
         self._fresh: RulePolicy | None = None
         self._refused: Refused | None = None
         self._thread: threading.Thread | None = None
-        self._groups_refused = self._again = False
+        self._directory: Groups | None = None
+        self._again = False
         self._told: Refused | None = None
         self.policy: Policy = EmptyPolicy()
         """In force; of the worker's thread."""
         if settings.file is not None:
             self._directory = groups() if groups is not None else None
+            if wrong := self._wrong_groups(settings.file):
+                raise BadInput(wrong)
             self._seen = self._look(settings.file)
-            ready = _make(settings.file, _read(settings.file), settings, self._directory)
+            ready = self._make(settings.file, _read(settings.file))
             if fit is not None:
                 fit(ready)
             self.policy = ready
@@ -239,42 +242,58 @@ class Watch:
             self._thread.join()
 
     def take(self) -> Refused | None:
-        """Put a changed policy in force; or what was refused since this was last asked."""
+        """Put a changed policy in force; give what was refused, until it is `told`."""
         if self._fresh is None and self._refused is None:
             return None
         with self._lock:
             fresh, self._fresh = self._fresh, None
-            refused, self._refused = self._refused, None
+            refused = self._refused
         if fresh is not None:
             log.info("policy changed", before=self.policy.digest, digest=fresh.digest)
             self.policy = fresh
         return refused
 
+    def told(self, refused: Refused) -> None:
+        """What was refused is on record; `take` gives it no more."""
+        with self._lock:
+            if self._refused is refused:
+                self._refused = None
+
     def _run(self, file: Path) -> None:
         before, moved = self._seen, False
         while not self._end.wait(self._settings.check_every_s):
             now = self._look(file)
-            moved |= self._groups is not None and self._look_at_groups(self._groups)
+            moved |= self._groups is not None and self._look_at_groups(self._groups, file)
             if now == before and (now != self._seen or moved or self._again):
                 # Twice the same: nobody is in the midst of writing it.
                 self._seen, moved = now, False
                 self._change(file)
             before = now
 
-    def _look_at_groups(self, groups: Callable[[], Directory]) -> bool:
+    def _look_at_groups(self, groups: Callable[[], Groups], file: Path) -> bool:
         """Whether the groups have changed; those that cannot be read stay as they were."""
         try:
             now = groups()
-        except Unavailable as error:
+        except ComplianceError as error:
             log.warning("groups cannot be read, they stay as they were", why=str(error))
             return False
-        except ComplianceError as error:
-            self._refuse(Refused(self.policy.digest, str(error)))
-            self._groups_refused = True
-            return False
-        moved = now != self._directory or self._groups_refused
-        self._directory, self._groups_refused = now, False
+        moved, self._directory = now != self._directory, now
+        if moved and (wrong := self._wrong_groups(file)):
+            self._refuse(Refused(self.policy.digest, wrong))
         return moved
+
+    def _wrong_groups(self, file: Path) -> str:
+        """What is wrong with groups that the policy names."""
+        if self._directory is None or not self._directory.faults:
+            return ""
+        try:
+            wanted = read(_text(file, _read(file)), str(file)).directory
+        except BadInput:
+            return ""  # which is told elsewhere
+        return "; ".join(self._directory.faults[name] for name in wanted if name in self._directory.faults)
+
+    def _make(self, file: Path, content: bytes) -> RulePolicy:
+        return _make(file, content, self._settings, None if self._directory is None else self._directory.members)
 
     def _look(self, file: Path) -> tuple[bytes | None, bytes | None]:
         return _bytes(file), _bytes(file.with_name(file.name + SIGNATURES))
@@ -283,9 +302,12 @@ class Watch:
         content = b""
         try:
             content = _read(file)
-            ready = _make(file, content, self._settings, self._directory)
+            ready = self._make(file, content)
             if self._fit is not None:
                 self._fit(ready)
+        except Unavailable as error:
+            log.warning("whether a changed policy can be taken is not known yet", why=str(error))
+            self._again = True
         except ComplianceError as error:
             # What is wrong with the file stays so until it changes; a topic that it needs may come.
             self._again = not isinstance(error, BadInput)
@@ -294,8 +316,10 @@ class Watch:
             log.exception("policy")  # a defect of ours, and no reason to look no longer
             self._refuse(Refused(hashlib.sha256(content).hexdigest(), f"a defect: {type(error).__name__}"))
         else:
-            self._again, self._told = False, None
-            metrics.POLICY_REFUSED.set(0)
+            self._again = False
+            if not self._wrong_groups(file):
+                self._told = None
+                metrics.POLICY_REFUSED.set(0)
             with self._lock:
                 self._fresh = ready if ready.digest != self.policy.digest else None
 
@@ -306,7 +330,7 @@ class Watch:
         log.error("policy refused, the old one stays in force", digest=refused.digest, why=refused.why)
         metrics.POLICY_REFUSED.set(1)
         with self._lock:
-            self._refused, self._fresh = refused, None
+            self._refused, self._fresh = refused, self._fresh if refused.digest == self.policy.digest else None
 
 
 def _bytes(file: Path) -> bytes | None:

@@ -48,6 +48,8 @@ IDLE_POLL_S: Final = 0.1
 PAUSE_S: Final = 0.003
 """From a commit to the next transaction. One that begins before the broker has written the last one's markers is refused,
 and librdkafka then waits 20 ms: at 200 events/s that was the larger part of a verdict's latency."""
+LONGEST_S: Final = 2.0
+"""After so long a batch ends where it is, however slow its events are to judge: the broker aborts one of 10 s."""
 BACKOFF_S: Final = 1.0
 FENCED_AT_MOST: Final = 5
 """So many sessions in a row that ended at once because another producer took the slot: it has two workers."""
@@ -284,7 +286,7 @@ class Session:
         taken = 0
         policy = self._watch.policy
         for message in messages:
-            if outbox.bytes >= self._settings.transform.batch_bytes:
+            if outbox.bytes >= self._settings.transform.batch_bytes or time.monotonic() - began > LONGEST_S:
                 break
             taken += 1
             number = message.partition()
@@ -317,6 +319,9 @@ class Session:
             self._gaps.pop(number, None)
         self._measure(outbox, touched, began)
         # 7. A commit that was sent twice may arrive once more and end a later transaction: another epoch refuses it.
+        self._renew_after_trouble()
+
+    def _renew_after_trouble(self) -> None:
         self._producer.poll(0)  # has trouble during the commit itself reported
         if self._suspect:
             log.warning("connection trouble during a transaction that was committed: a new producer")
@@ -324,9 +329,9 @@ class Session:
 
     def _tell_refused(self, refused: Refused) -> None:
         """Raise the alarm in a transaction of its own; it is about no event, and has no place in the journal."""
-        slot = self._settings.worker.slot
+        slot, now = self._settings.worker.slot, int(time.time() * 1000)
         note = {
-            "finding_id": f"policy_refused/{self._lineage}/{slot}/{refused.digest}/{self._watch.policy.digest}",
+            "finding_id": f"policy_refused/{self._lineage}/{slot}/{refused.digest}/{self._watch.policy.digest}/{now}",
             "rule": "policy_refused",
             "severity": "high",
             "person": "pipeline",
@@ -337,14 +342,17 @@ class Session:
             "lineage": self._lineage,
             "partition": -1,
             "sequence": -1,
-            "found_at": int(time.time() * 1000),
+            "found_at": now,
         }
+        self._suspect = False
         self._producer.begin_transaction()
         outbox = Outbox(self._producer, self._settings)
         outbox.send("findings", b"pipeline", self._findings.encode(note))
         outbox.flush(CALL_TIMEOUT_S)
         self._producer.commit_transaction(CALL_TIMEOUT_S)
+        self._watch.told(refused)
         outbox.count()
+        self._renew_after_trouble()
 
     def _put_gaps(self, outbox: Outbox) -> dict[int, Partition]:
         touched: dict[int, Partition] = {}

@@ -49,7 +49,7 @@ class Contents:
             wanted[entity] = Strength[content.at_least.upper()]
         for text, keyword in (*((one, True) for one in content.keywords), *((one, False) for one in content.patterns)):
             name = f"pattern-{len(self._patterns)}"
-            self._patterns.append(Pattern(name, text, keyword=keyword))
+            self._patterns.append(Pattern(name, text, keyword=keyword, case=not keyword))
             wanted[name] = Strength.STRONG
         return wanted
 

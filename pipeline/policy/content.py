@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from pipeline.policy.detectors import DETECTORS, find
 from pipeline.policy.disguise import DISGUISES, Undone
 from pipeline.policy.findings import Strength, Taken
+from pipeline.policy.markup import is_html
 from pipeline.policy.patterns import Engine, Matcher, Pattern
 from pipeline.policy.text import View, view
 from pipeline.records import Span
@@ -25,6 +26,9 @@ NUMBERS: Final = ("credit_card", "iban", "us_ssn")
 """What is sought in a number's disguises. The other entities have too little to check for that."""
 KEYWORD_LEAST: Final = 5
 """Shorter keywords are not sought disguised: every `b4` and `pop` would be one."""
+LONGEST: Final = 1 << 18
+"""Characters of a text that detectors and disguises look through, at up to 15 s a million; where a gate of a detector
+is in a longer one, what stands behind is taken for found. Patterns and keywords see all of it."""
 SEAM: Final = 64
 """Characters on each side of the seam between two messages."""
 
@@ -80,6 +84,18 @@ class Scanner:
     def scan(self, body: str, *, html: bool | None = None) -> list[Finding]:
         """What is in a body, by place."""
         seen = view(body, html=html)
+        found = self._look(seen, body)
+        if html is None and "<" in body and not seen.is_own and is_html(body):
+            # That it is HTML is a guess: who reads it as plain text sees what stands in tags and comments, too.
+            taken: dict[str, Taken] = {}
+            for one in found:
+                taken.setdefault(one.name, Taken()).take(*one.span)
+            plain = self._look(view(body, html=False), body)
+            found += [one for one in plain if taken.setdefault(one.name, Taken()).take(*one.span)]
+        return sorted(found, key=lambda one: (one.span, one.name)) if len(found) > 1 else found
+
+    def _look(self, seen: View, body: str) -> list[Finding]:
+        """What is in a body that is seen so."""
         matches, gates = self._matcher.look(seen.text, self._exact)
         if not matches and not gates and seen.is_own:
             return []
@@ -93,7 +109,7 @@ class Scanner:
                 one = Finding(self.patterns[number].name, Span(start, end), Strength.STRONG, "", "")
                 if (one.name, one.span) not in known:
                     found.append(one)
-        return sorted(found, key=lambda one: (one.span, one.name)) if len(found) > 1 else found
+        return found
 
     def seam(self, before: str, body: str, *, html: bool | None = None) -> list[Finding]:
         """What begins at the end of the sender's message before and ends in this one; spans are of this one alone."""
@@ -141,17 +157,20 @@ class Scanner:
         taken: dict[str, Taken] = {}
         for place, entity in enumerate(self.entities, self._exact):
             if place in gates:
-                for hit in find(entity, seen.text):
+                for hit in find(entity, seen.text[:LONGEST]):
                     taken.setdefault(entity, Taken()).take(*hit.span)
                     found.append(Finding(entity, seen.original(*hit.span), hit.strength, hit.kind, ""))
+                if len(seen.text) > LONGEST:
+                    rest = seen.original(LONGEST, len(seen.text))
+                    found.append(Finding(entity, rest, Strength.STRONG, "", "behind a long text"))
         first = self._exact + len(self.entities)
         for place, (name, way) in enumerate(self._ways, first):
             if place in gates:
-                for undone in way.undo(seen.text):
+                for undone in way.undo(seen.text[:LONGEST]):
                     hidden = self._hidden(undone, seen.text, numbers=way.numbers, keywords=way.keywords)
                     found += _new(seen, name, hidden, taken)
         if self._backwards and self._exact + self.entities.index("credit_card") in gates:
-            found += _new(seen, "backwards", _backwards(seen.text), taken)
+            found += _new(seen, "backwards", _backwards(seen.text[:LONGEST]), taken)
         return found
 
     def _hidden(

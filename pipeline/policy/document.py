@@ -136,12 +136,15 @@ def _plain(loader: _Loader, node: yaml.Node, path: Path, marks: dict[tuple[Any, 
         return made
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, one, (*path, number), marks) for number, one in enumerate(node.value)]
+    if isinstance(node.value, str) and _SURROGATE.search(node.value):
+        raise _Refused(node.start_mark, "half of a surrogate pair (\\ud800 to \\udfff): leave it out")
     try:
         return loader.construct_object(node)
     except (ValueError, yaml.YAMLError) as error:
         raise _Refused(node.start_mark, f"not a value: {error}") from None
 
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _HINTS: Final = {
     "tuple_type": "a list is wanted: items in [ ], or each on a line of its own that begins with -",
     "model_type": "keys with values are wanted, on lines of their own that are indented further",

@@ -16,15 +16,13 @@ sends the event to a compliance server as well. Reasons are joined in that order
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pipeline.policy.api import PolicyText
 from pipeline.policy.conditions import Contents, Hits, Seen, Selectors, Test
-from pipeline.policy.findings import Taken
 from pipeline.policy.groups import Groups
-from pipeline.policy.markup import is_html
+from pipeline.policy.markup import is_html, known_tags
 from pipeline.policy.model import Document, EventRule, Member, Rule
 from pipeline.policy.past import Past
 from pipeline.policy.walls import Walls
@@ -32,7 +30,10 @@ from pipeline.records import OK, Decision, DeliveredFile, Event, FindingNote, Ju
 
 READ_BY_PEOPLE: Final = frozenset(("chat", "announcement", "broadcast", "poll", "file_post", "skilltap_request"))
 """Kinds that a disclaimer is put to unless its rule names others."""
-_TAG: Final = re.compile(r"<(/?[A-Za-z][A-Za-z0-9]{0,31})\b")
+MOST_DELIVERED: Final = 8 * 1024 * 1024
+"""Characters of a text as delivered, and bytes of all that files are overwritten with."""
+MOST_SPANS: Final = 1_000
+"""Spans of one finding; it tells how many there were."""
 _SILENT: Final = frozenset(("ok", "route", "disclaim"))
 """Actions that are no finding."""
 
@@ -217,14 +218,12 @@ def replaced(body: str, rules: Sequence[Fired]) -> str:
     In HTML what stands in its place is text, and the tags within stay, without their attributes.
     """
     as_html = is_html(body)
-    taken = Taken()
-    cuts = sorted(
-        (span.start, span.end, one.rule.replace)
-        for one in rules
-        if one.rule.action == "modify"
-        for span in _joined(one.hits.spans)
-        if taken.take(span.start, span.end)
-    )
+    cuts: list[tuple[int, int, str]] = []
+    for one in rules:
+        if one.rule.action == "modify":
+            cuts = _cut_in(cuts, _joined(one.hits.spans), one.rule.replace)
+    if sum(len(text) for _, _, text in cuts) + len(body) > MOST_DELIVERED:
+        raise ValueError("what would be delivered is too long")  # the caller makes a dead letter of it
     parts, at = [], 0
     for start, end, text in cuts:
         parts += [body[at:start], html.escape(text) + _tags(body[start:end]) if as_html else text]
@@ -232,9 +231,32 @@ def replaced(body: str, rules: Sequence[Fired]) -> str:
     return "".join((*parts, body[at:]))
 
 
+def _cut_in(cuts: Sequence[tuple[int, int, str]], spans: Sequence[Span], text: str) -> list[tuple[int, int, str]]:
+    """Cuts in order, and between them what is left of the spans; each of those is replaced once, by its first rest."""
+    made: list[tuple[int, int, str]] = []
+    before = iter(cuts)
+    taken = next(before, None)
+    for start, end in spans:
+        at, replacement = start, text
+        while taken is not None and taken[0] < end:
+            if taken[0] > at:
+                made.append((at, taken[0], replacement))
+                replacement = ""
+            at = max(at, taken[1])
+            if taken[1] > end:
+                break
+            made.append(taken)
+            taken = next(before, None)
+        if at < end:
+            made.append((at, end, replacement))
+    if taken is not None:
+        made += [taken, *before]
+    return sorted(made)
+
+
 def _tags(cut: str) -> str:
     """The tags of a piece of HTML, so that what was opened or closed in it still is."""
-    return "".join([f"<{name}>" for name in _TAG.findall(cut)])
+    return "".join([f"<{slash}{name}>" for slash, name in known_tags(cut)])
 
 
 def disclaimed(body: str, rules: Sequence[EventRule]) -> str:
@@ -264,6 +286,8 @@ def changed_files(rules: Sequence[Fired]) -> tuple[DeliveredFile, ...]:
                 change.name if earlier.display_name is None else earlier.display_name,
                 content if earlier.content is None else earlier.content,
             )
+    if sum(len(one.content or b"") for one in found.values()) > MOST_DELIVERED:
+        raise ValueError("what files would be overwritten with is too long")
     return tuple(found[place] for place in sorted(found))
 
 
@@ -302,8 +326,10 @@ def _findings(
     for rule, places, hits in fired:
         if rule.action not in _SILENT:
             detail = f"{rule.action}: {len(places)} recipients"
+            if len(hits.spans) > MOST_SPANS:
+                detail += f", {len(hits.spans)} places"
             if hits.elsewhere:
                 detail += ", found beside the body"
             if hits.files:
                 detail += f", {len(hits.files)} files"
-            yield FindingNote(rule.id, rule.severity, event["sender"], detail, hits.spans)
+            yield FindingNote(rule.id, rule.severity, event["sender"], detail, hits.spans[:MOST_SPANS])

@@ -104,6 +104,8 @@ _HIDDEN: Final = frozenset(("script", "style"))
 _TAG: Final = re.compile(r"</?([A-Za-z][A-Za-z0-9]{0,30})(?=[\s/>])[^<>]{0,4000}>|<[!?][^<>]{0,4000}>")
 _ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?")
 _COMMENT: Final = "<!--"
+_EMPTY_COMMENT: Final = re.compile(r"<!--?-?>")
+"""HTML ends these at once (13.2.5.43 of the standard)."""
 
 
 class Piece(NamedTuple):
@@ -118,6 +120,11 @@ class Piece(NamedTuple):
 def is_html(body: str) -> bool:
     """Whether a body has a tag that HTML knows. A `<nick>` or `a < b` is none."""
     return any(_known(found) for found in _TAG.finditer(body))
+
+
+def known_tags(cut: str) -> list[tuple[str, str]]:
+    """The tags of HTML in a piece of it: a slash or nothing, and the name."""
+    return [("/" if found[0][1] == "/" else "", found[1]) for found in _TAG.finditer(cut) if _known(found)]
 
 
 def _known(found: re.Match[str]) -> bool:
@@ -141,9 +148,12 @@ def _shown(body: str, found: list[Piece]) -> list[tuple[int, int]]:
     """The stretches between tags; tags that part words leave a space in `found`."""
     stretches: list[tuple[int, int]] = []
     ends: dict[str, bool] = {}  # whether there may still be such an end
-    at = 0
+    lower = body.lower() if not body.islower() and len(body.lower()) == len(body) else body
+    begin = at = 0
     while (start := body.find("<", at)) >= 0:
-        if body.startswith(_COMMENT, start) and (close := _find(body, "-->", start + 4, ends)) >= 0:
+        if (empty := _EMPTY_COMMENT.match(body, start)) is not None:
+            end = empty.end()
+        elif body.startswith(_COMMENT, start) and (close := _find(body, "-->", start + 4, ends)) >= 0:
             end = close + 3
         elif (tag := _TAG.match(body, start)) is not None:
             end = tag.end()
@@ -151,15 +161,14 @@ def _shown(body: str, found: list[Piece]) -> list[tuple[int, int]]:
             if name in _BLOCKS:
                 found.append(Piece(" ", start, end, verbatim=False))
             elif name in _HIDDEN and body[start + 1] != "/":
-                close = _find(body, f"</{name}", end, ends)
+                close = _find(lower, f"</{name}", end, ends)
                 end = close if close >= 0 else end
         else:
-            stretches.append((at, start + 1))
             at = start + 1
             continue
-        stretches.append((at, start))
-        at = end
-    stretches.append((at, len(body)))
+        stretches.append((begin, start))
+        begin = at = end
+    stretches.append((begin, len(body)))
     return stretches
 
 

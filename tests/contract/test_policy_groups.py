@@ -21,6 +21,7 @@ from tests.support.captures import capture
 from tests.support.drain import settings_for
 from tests.support.pipeline import until
 from tests.support.servers import Broker
+from tests.unit.test_policy_source import taken
 
 pytestmark = pytest.mark.kafka
 POLICY = """version: 1
@@ -64,7 +65,7 @@ def test_a_change_makes_another_policy_whose_groups_are_kept(settings: Settings,
     put(
         settings, research=["ann@bank.example"], sales=[{"who": "*@bank.example", "since": "2020-01-01"}], other=["x@y"]
     )
-    until(lambda: watch.take() is None and blocked(watch), 20, "wall")
+    until(lambda: taken(watch) is None and blocked(watch), 20, "wall")
     assert watch.policy.digest != empty
     assert watch.policy.text is not None
     assert orjson.loads(watch.policy.text.groups) == {
@@ -72,7 +73,7 @@ def test_a_change_makes_another_policy_whose_groups_are_kept(settings: Settings,
         "sales": [{"who": "*@bank.example", "since": "2020-01-01T00:00:00Z"}],
     }
     put(settings, research=None)
-    until(lambda: watch.take() is None and not blocked(watch), 20, "group taken away")
+    until(lambda: taken(watch) is None and not blocked(watch), 20, "group taken away")
 
 
 @pytest.mark.parametrize(
@@ -86,12 +87,12 @@ def test_a_change_makes_another_policy_whose_groups_are_kept(settings: Settings,
 )
 def test_a_wrong_record_is_named_and_changes_nothing(settings: Settings, watch: Watch, value: bytes, says: str) -> None:
     put(settings, research=["ann@bank.example"], sales=["cy@bank.example"])
-    until(lambda: watch.take() is None and blocked(watch), 20, "wall")
+    until(lambda: taken(watch) is None and blocked(watch), 20, "wall")
     put(settings, research=value)
     refused: list[Refused | None] = []
 
     def told() -> Refused | None:
-        refused.append(watch.take())
+        refused.append(taken(watch))
         return refused[-1]
 
     until(told, 20, "refusal")
@@ -100,7 +101,7 @@ def test_a_wrong_record_is_named_and_changes_nothing(settings: Settings, watch: 
     assert says in refused[-1].why
     assert blocked(watch)
     put(settings, research=[])
-    until(lambda: watch.take() is None and not blocked(watch), 20, "mended group")
+    until(lambda: taken(watch) is None and not blocked(watch), 20, "mended group")
 
 
 def test_no_start_with_a_wrong_record(settings: Settings, tmp_path: Path) -> None:
@@ -108,3 +109,11 @@ def test_no_start_with_a_wrong_record(settings: Settings, tmp_path: Path) -> Non
     (tmp_path / "policy.yaml").write_text(POLICY)
     with pytest.raises(BadInput, match=r"groups/\d, offset 0: group 'research'"):
         Watch(Policy(file=tmp_path / "policy.yaml"), groups=GroupsTopic(settings).read)
+
+
+def test_a_wrong_record_of_another_group_is_of_no_matter(settings: Settings, watch: Watch) -> None:
+    put(settings, strangers=b"?", research=["ann@bank.example"], sales=["cy@bank.example"])
+    until(lambda: taken(watch) is None and blocked(watch), 20, "wall")
+    put(settings, sales=b"?", research=[])
+    until(lambda: taken(watch) is not None, 20, "refusal")
+    until(lambda: taken(watch) is None and not blocked(watch), 20, "the group beside it")

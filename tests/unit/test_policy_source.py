@@ -20,7 +20,7 @@ from pipeline.errors import BadInput, Misconfigured
 from pipeline.policy.api import EmptyPolicy
 from pipeline.policy.document import BadPolicy
 from pipeline.policy.judge import RulePolicy
-from pipeline.policy_source import Watch, fingerprint, load, sign
+from pipeline.policy_source import Refused, Watch, fingerprint, load, sign
 from pipeline.settings import Policy
 
 GOOD = "version: 1\nrules:\n  - {id: a, action: alert}\n"
@@ -41,6 +41,14 @@ def keys(folder: Path, name: str) -> tuple[Path, Path, str]:
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     return private, public, fingerprint(key.public_key())
+
+
+def taken(watch: Watch) -> Refused | None:
+    """As a worker does: take, and put on record."""
+    refused = watch.take()
+    if refused is not None:
+        watch.told(refused)
+    return refused
 
 
 class TestLoad:
@@ -148,7 +156,7 @@ class TestWatch:
     def test_without_a_file_there_is_none(self) -> None:
         watch = Watch(Policy())
         assert isinstance(watch.policy, EmptyPolicy)
-        assert watch.take() is None
+        assert taken(watch) is None
         watch.close()
 
     def test_a_worker_does_not_start_with_a_wrong_one(self, file: Path) -> None:
@@ -159,24 +167,24 @@ class TestWatch:
     def test_a_change_is_taken_between_two_batches(self, watch: Watch, file: Path) -> None:
         first = watch.policy
         file.write_text(OTHER)
-        self.until(lambda: watch.take() is None and watch.policy.digest != first.digest)
+        self.until(lambda: taken(watch) is None and watch.policy.digest != first.digest)
         assert isinstance(watch.policy, RulePolicy)
         assert watch.policy.document.rules[0].id == "b"
 
     def test_a_wrong_one_changes_nothing_and_is_told_once(self, watch: Watch, file: Path) -> None:
         first = watch.policy
         file.write_text("version: 1\nrule: x")
-        refused = self.until(watch.take)
+        refused = self.until(lambda: taken(watch))
         assert "policy.yaml:2:1: rule: unknown key 'rule'" in str(refused)
         assert watch.policy is first
         assert REGISTRY.get_sample_value("compliance_policy_refused") == 1
         time.sleep(0.1)
-        assert watch.take() is None
+        assert taken(watch) is None
         file.unlink()
-        assert "No such file" in str(self.until(watch.take))
+        assert "No such file" in str(self.until(lambda: taken(watch)))
         file.write_text(GOOD)
         self.until(lambda: REGISTRY.get_sample_value("compliance_policy_refused") == 0)
-        assert watch.take() is None
+        assert taken(watch) is None
         assert watch.policy is first
 
     def test_a_defect_does_not_end_the_watching(self, file: Path) -> None:
@@ -186,9 +194,9 @@ class TestWatch:
 
         watch = Watch(Policy(file=file, check_every_s=0.02), fit)
         file.write_text(OTHER)
-        assert "a defect: ZeroDivisionError" in str(self.until(watch.take))
+        assert "a defect: ZeroDivisionError" in str(self.until(lambda: taken(watch)))
         file.write_text(OTHER.replace("id: b", "id: c"))
-        self.until(lambda: watch.take() is None and watch.policy.digest == load(file, Policy()).digest)
+        self.until(lambda: taken(watch) is None and watch.policy.digest == load(file, Policy()).digest)
         watch.close()
 
     def test_what_only_lacked_a_topic_is_taken_once_it_is_there(self, file: Path) -> None:
@@ -200,11 +208,11 @@ class TestWatch:
 
         watch = Watch(Policy(file=file, check_every_s=0.02), fit)
         file.write_text(OTHER)
-        assert "no topic" in str(self.until(watch.take))
+        assert "no topic" in str(self.until(lambda: taken(watch)))
         time.sleep(0.1)
-        assert watch.take() is None, "told once"
+        assert taken(watch) is None, "told once"
         there.set()
-        self.until(lambda: watch.take() is None and watch.policy.digest == load(file, Policy()).digest)
+        self.until(lambda: taken(watch) is None and watch.policy.digest == load(file, Policy()).digest)
         watch.close()
 
     def test_one_that_does_not_fit_here_is_refused_too(self, file: Path) -> None:
@@ -214,5 +222,5 @@ class TestWatch:
 
         watch = Watch(Policy(file=file, check_every_s=0.02), fit)
         file.write_text(OTHER)
-        assert "no topic" in str(self.until(watch.take))
+        assert "no topic" in str(self.until(lambda: taken(watch)))
         watch.close()
