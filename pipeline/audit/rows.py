@@ -212,7 +212,7 @@ def direction(sender: str, recipient: str, domains: frozenset[str]) -> Direction
 
 
 def _domain(address: str) -> str:
-    return address.rpartition("@")[2].partition("/")[0].lower()
+    return address.partition("/")[0].rpartition("@")[2].lower()
 
 
 def served(row: JournalRow, recipients: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pipeline.policy.content import Finding, Scanner
 from pipeline.policy.files import FileFacts, inspect
 from pipeline.policy.findings import Strength
-from pipeline.policy.groups import Groups
+from pipeline.policy.groups import Groups, bare, folded
 from pipeline.policy.groups import Pattern as Glob
 from pipeline.policy.model import DAYS, Condition, Content, Hours
 from pipeline.policy.patterns import Pattern
@@ -147,7 +147,7 @@ class Test:
         self.sender = selectors.add(condition.senders)
         self.recipient = selectors.add(condition.recipients)
         self.directions = frozenset(condition.directions or ())
-        self._domains = frozenset(one.casefold() for one in domains)
+        self._domains = frozenset(folded(one) for one in domains)
         self.hours = clock(condition.hours) if condition.hours else None
         self.content = condition.content
         self.wanted = contents.add(condition.content) if condition.content else {}
@@ -224,7 +224,7 @@ class Test:
         return tuple(found)
 
     def direction(self, sender: str, recipient: str) -> Direction:
-        source, target = (one.rpartition("@")[2].casefold() in self._domains for one in (sender, recipient))
+        source, target = (bare(one).rpartition("@")[2] in self._domains for one in (sender, recipient))
         if source:
             return "internal" if target else "outbound"
         return "inbound" if target else "federated"

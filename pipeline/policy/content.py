@@ -87,11 +87,11 @@ class Scanner:
         found = self._look(seen, body)
         if html is None and "<" in body and not seen.is_own and is_html(body):
             # That it is HTML is a guess: who reads it as plain text sees what stands in tags and comments, too.
-            taken: dict[str, Taken] = {}
+            taken: dict[tuple[str, Strength], Taken] = {}
             for one in found:
-                taken.setdefault(one.name, Taken()).take(*one.span)
+                taken.setdefault((one.name, one.strength), Taken()).take(*one.span)
             plain = self._look(view(body, html=False), body)
-            found += [one for one in plain if taken.setdefault(one.name, Taken()).take(*one.span)]
+            found += [one for one in plain if taken.setdefault((one.name, one.strength), Taken()).take(*one.span)]
         return sorted(found, key=lambda one: (one.span, one.name)) if len(found) > 1 else found
 
     def _look(self, seen: View, body: str) -> list[Finding]:

@@ -108,8 +108,8 @@ def recipients_of(event: Event) -> tuple[str, ...]:
 def look(policy: RulePolicy, event: Event, past: Past) -> Look:
     """Judge, and keep what the judgement is made of."""
     recipients = recipients_of(event)
-    walls = policy.walls.between(event, recipients, policy.groups, past.people(event["conversation"]))
     fired = policy.fired(event, recipients, past)
+    walls = policy.standing(event, recipients, past, fired)
     return Look(compose(event, recipients, walls, fired) if walls or fired else OK, walls, fired)
 
 
@@ -248,7 +248,7 @@ class _Why:
             return why
         if ready.unless is not None and self._spares(ready.unless, places):
             return "unless: it holds" + (" for each of them" if self._recipients else "")
-        if ready.once_ms and self._past.was_shown(ready.rule.id, event["conversation"], ready.once_ms):
+        if ready.once_ms and self._past.was_shown(ready.rule.id, event, ready.once_ms):
             return "once_every: shown in this conversation already"
         return ""
 

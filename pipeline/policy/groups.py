@@ -5,6 +5,7 @@ Addresses are compared without regard to case, as XMPP servers prepare them (RFC
 
 from __future__ import annotations
 
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -20,6 +21,20 @@ Span = tuple[int, int]
 """Microseconds since 1970, the end exclusive."""
 
 
+def folded(text: str) -> str:
+    """Alike for what looks alike to a server: composed, in one case and width (RFC 8265)."""
+    return (
+        text.casefold()
+        if text.isascii()
+        else unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    )
+
+
+def bare(address: str) -> str:
+    """An address without its resource and the dot that may end a domain, to be compared (RFC 7622, section 3)."""
+    return folded(address.partition("/")[0]).rstrip(".")
+
+
 class Pattern(NamedTuple):
     """What an address must begin and end with; without a * in it, `end` is empty and `exact` holds."""
 
@@ -30,7 +45,7 @@ class Pattern(NamedTuple):
     @classmethod
     def of(cls, who: str) -> Pattern:
         """The pattern of an address or of addresses with one * in it."""
-        start, star, end = who.casefold().partition("*")
+        start, star, end = folded(who).partition("*")
         return cls(start, end, not star)
 
     def matches(self, address: str) -> bool:
@@ -94,7 +109,7 @@ class Groups:
         if found is None:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            found = self._known[address] = self._find(address.casefold())
+            found = self._known[address] = self._find(bare(address))
         return found
 
     def _find(self, address: str) -> Membership:

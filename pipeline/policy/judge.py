@@ -23,7 +23,7 @@ from pipeline.policy.api import PolicyText
 from pipeline.policy.conditions import Contents, Hits, Seen, Selectors, Test
 from pipeline.policy.groups import Groups
 from pipeline.policy.markup import is_html, known_tags
-from pipeline.policy.model import Document, EventRule, Member, Rule
+from pipeline.policy.model import Document, EventRule, Member, Rule, Wall
 from pipeline.policy.past import Past
 from pipeline.policy.walls import Walls
 from pipeline.records import OK, Decision, DeliveredFile, Event, FindingNote, Judgement, Outcome, Span
@@ -75,7 +75,7 @@ class Ready:
             if spared is None:
                 return None
             asked = [place for place in asked if place not in spared]
-        if self.once_ms and past.was_shown(self.rule.id, event["conversation"], self.once_ms):
+        if self.once_ms and past.was_shown(self.rule.id, event, self.once_ms):
             return None
         found = tuple(asked)
         return Fired(self.rule, found, hits) if found or not recipients else None
@@ -108,11 +108,18 @@ class RulePolicy:
 
     def judge(self, event: Event, recipients: tuple[str, ...], past: Past) -> Judgement:
         """What is to be done with an event, for these recipients."""
-        walls = self.walls.between(event, recipients, self.groups, past.people(event["conversation"]))
         fired = self.fired(event, recipients, past) if self.rules else []
+        walls = self.standing(event, recipients, past, fired)
         if not walls and not fired:
             return OK
         return compose(event, recipients, walls, fired)
+
+    def standing(
+        self, event: Event, recipients: tuple[str, ...], past: Past, fired: Sequence[Fired]
+    ) -> list[tuple[int, tuple[Wall, ...]]]:
+        """The walls that stand, by recipient; a chaperone whom a rule that fired keeps the event from opens none."""
+        kept_out = {recipients[place] for one in fired if one.rule.action == "block" for place in one.places}
+        return self.walls.between(event, recipients, self.groups, past.people(event["conversation"]), kept_out)
 
     @property
     def routes(self) -> tuple[str, ...]:

@@ -17,38 +17,48 @@ MOST: Final = 100_000
 """Disclaimers shown, conversations with people in them, and ends of texts; the oldest is forgotten first."""
 TAIL: Final = 64
 """Characters of a text that are remembered, for what is split over two messages."""
+MOST_TAILS: Final = 4
+"""Texts of one sender in one conversation whose ends are remembered: captures of the last ones may bring others."""
+LONGEST_ADDRESS: Final = 3_071
+"""Of a bare address (RFC 7622, section 3.1: 1,023 bytes a part); nobody else is remembered to be in a room."""
 MOST_PEOPLE: Final = 1_000
 """People of one conversation who are remembered."""
 NOBODY: Final[frozenset[str]] = frozenset()
 
 
 class Past:
-    """What has happened in one partition so far; `now` is set before each event, in milliseconds."""
+    """What has happened in one partition so far.
 
-    __slots__ = ("_people", "_shown", "_tails", "now")
+    `now`, in milliseconds, and `again` are set before each event: another capture of a message that was taken before is
+    judged for those whom it brings as the message was.
+    """
+
+    __slots__ = ("_people", "_shown", "_tails", "again", "now")
 
     def __init__(self) -> None:
         self.now = 0
-        self._shown: dict[tuple[str, str], int] = {}
-        self._people: dict[str, dict[str, None]] = {}
-        self._tails: dict[tuple[str, str], tuple[str, str]] = {}
+        self.again = False
+        self._shown: dict[tuple[str, int], tuple[int, int]] = {}
+        self._people: dict[int, dict[str, None]] = {}
+        self._tails: dict[int, tuple[str, ...]] = {}
 
-    def was_shown(self, rule: str, conversation: str, within_ms: int) -> bool:
-        """Whether a disclaimer was shown in a conversation so lately."""
-        at = self._shown.get((rule, conversation))
-        return at is not None and self.now - at < within_ms
+    def was_shown(self, rule: str, event: Event, within_ms: int) -> bool:
+        """Whether a disclaimer was shown in the event's conversation so lately, and not with this very message."""
+        found = self._shown.get((rule, hash(event["conversation"])))
+        return found is not None and self.now - found[0] < within_ms and not (self.again and found[1] == _said(event))
 
     def people(self, conversation: str) -> Collection[str]:
         """Who has joined and not left, casefolded."""
-        return self._people.get(conversation, NOBODY)
+        return self._people.get(hash(conversation), NOBODY)
 
     def tail(self, event: Event) -> str:
-        """How the sender's text before this one ended, in the same conversation; also when this one is already known."""
-        found = self._tails.get((event["conversation"], event["sender"]))
-        if found is None:
-            return ""
-        before, last = found
-        return before if last == event["body"][-TAIL:] else last
+        """How the sender's text before this one ended, in the same conversation."""
+        tails = self._tails.get(_by(event), ())
+        own = event["body"][-TAIL:]
+        if self.again and own in tails:
+            place = len(tails) - 1 - tails[::-1].index(own)
+            return tails[place - 1] if place else ""
+        return tails[-1] if tails else ""
 
     def take(self, event: Event, arrival: int, decision: Decision, changed_by: Iterable[str]) -> None:
         """Remember an event that was accepted.
@@ -61,26 +71,27 @@ class Past:
         """
         self.shown(event, arrival, changed_by)
         if event["body"]:
-            key = event["conversation"], event["sender"]
-            _, last = self._tails.pop(key, ("", ""))
-            self._tails[key] = last, event["body"][-TAIL:]
+            key = _by(event)
+            self._tails[key] = (*self._tails.pop(key, ())[1 - MOST_TAILS :], event["body"][-TAIL:])
             if len(self._tails) > MOST:
                 del self._tails[next(iter(self._tails))]
         if event["kind"] == "join" and decision != "blocked":
-            self._join(event["conversation"], event["sender"].casefold())
+            self._join(hash(event["conversation"]), event["sender"].casefold())
         elif event["kind"] == "leave":
-            self._leave(event["conversation"], event["sender"].casefold())
+            self._leave(hash(event["conversation"]), event["sender"].casefold())
 
     def shown(self, event: Event, arrival: int, changed_by: Iterable[str]) -> None:
         """Remember which rules changed what was delivered of an event; `take` does this and more."""
         for rule in changed_by:
-            key = rule, event["conversation"]
+            key = rule, hash(event["conversation"])
             self._shown.pop(key, None)
-            self._shown[key] = arrival
+            self._shown[key] = arrival, _said(event)
             if len(self._shown) > MOST:
                 del self._shown[next(iter(self._shown))]
 
-    def _join(self, conversation: str, person: str) -> None:
+    def _join(self, conversation: int, person: str) -> None:
+        if len(person) > LONGEST_ADDRESS:
+            return
         people = self._people.pop(conversation, {})
         self._people[conversation] = people
         people[person] = None
@@ -89,9 +100,17 @@ class Past:
         if len(self._people) > MOST:
             del self._people[next(iter(self._people))]
 
-    def _leave(self, conversation: str, person: str) -> None:
+    def _leave(self, conversation: int, person: str) -> None:
         people = self._people.get(conversation)
         if people is not None:
             people.pop(person, None)
             if not people:
                 del self._people[conversation]
+
+
+def _by(event: Event) -> int:
+    return hash((event["conversation"], event["sender"].casefold()))
+
+
+def _said(event: Event) -> int:
+    return hash((event["sender"], event["kind"], event["body"]))

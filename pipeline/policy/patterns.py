@@ -344,19 +344,25 @@ def _re2_scanners(patterns: Sequence[Pattern], numbers: Sequence[int]) -> Iterat
     for case in (False, True):
         of_case = [number for number in numbers if patterns[number].case is case]
         for first in range(0, len(of_case), _SET_SIZE):
-            yield _re2_scanner(patterns, of_case[first : first + _SET_SIZE])
+            yield from _re2_scanner(patterns, of_case[first : first + _SET_SIZE])
 
 
-def _re2_scanner(patterns: Sequence[Pattern], numbers: Sequence[int]) -> _Scanner:
+def _re2_scanner(patterns: Sequence[Pattern], numbers: Sequence[int]) -> list[_Scanner]:
     options = _options(patterns[numbers[0]])
     options.max_mem = _SET_MEMORY
     options.longest_match = False
     chosen = re2.Set.SearchSet(options)
     for number in numbers:
         chosen.Add(patterns[number].expression())
-    chosen.Compile()
+    try:
+        chosen.Compile()
+    except re2.error:  # together they need too much memory
+        if len(numbers) == 1:
+            raise BadPattern(patterns[numbers[0]].name, "too large") from None
+        half = len(numbers) // 2
+        return [*_re2_scanner(patterns, numbers[:half]), *_re2_scanner(patterns, numbers[half:])]
 
     def scanner(data: bytes) -> list[tuple[int, int]]:
         return [(numbers[place], -1) for place in chosen.Match(data) or ()]
 
-    return scanner
+    return [scanner]

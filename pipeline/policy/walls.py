@@ -6,10 +6,10 @@ event was sent, of every event and of each recipient: what is blocked for some m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from pipeline.policy.groups import Groups
+from pipeline.policy.groups import Groups, bare
 from pipeline.policy.model import Wall
 from pipeline.records import Event
 
@@ -53,12 +53,17 @@ class Walls:
         return len(self.selectors) - 1
 
     def between(
-        self, event: Event, recipients: Iterable[str], groups: Groups, present: Iterable[str] = ()
+        self,
+        event: Event,
+        recipients: Iterable[str],
+        groups: Groups,
+        present: Iterable[str] = (),
+        kept_out: Collection[str] = (),
     ) -> list[tuple[int, tuple[Wall, ...]]]:
         """Places in `recipients` whom the event must not reach, each with the walls that stand before them.
 
         `recipients` are those asked about; a chaperone counts where the event itself names them, or
-        where they are `present` in the conversation.
+        where they are `present` in the conversation; not where a rule keeps the event from them (`kept_out`).
         """
         if not self.doors:
             return []
@@ -76,7 +81,7 @@ class Walls:
             for place, recipient in enumerate(recipients)
             if not targets.isdisjoint(target := groups.of(recipient).at(time))
         ]
-        return self._stopped(event, across, doors, groups, present) if across else []
+        return self._stopped(event, across, doors, groups, (*event["recipients"], *present), kept_out) if across else []
 
     def _stopped(
         self,
@@ -85,18 +90,20 @@ class Walls:
         doors: tuple[Door, ...],
         groups: Groups,
         present: Iterable[str],
+        kept_out: Collection[str],
     ) -> list[tuple[int, tuple[Wall, ...]]]:
         """Those of the recipients across whom a wall that stands keeps the event from."""
         doors = tuple([door for door in doors if _stands(door, event)])
         if any(self.selectors[door.chaperones] for door in doors):
-            time, everybody = event["sent_at"], (event["sender"], *event["recipients"], *present)
+            time = event["sent_at"]
+            everybody = (event["sender"], *[one for one in present if one not in kept_out])
             there = frozenset[int]().union(*[groups.of(one).at(time) for one in everybody])
             doors = tuple([door for door in doors if door.chaperones not in there])
         found = []
-        sender = event["sender"].casefold()
+        sender = bare(event["sender"])
         for place, recipient, target in across:
             hit = [door.wall for door in doors if door.target in target and door.free not in target]
-            if hit and recipient.casefold() != sender:  # not to their own other devices
+            if hit and bare(recipient) != sender:  # not to their own other devices
                 found.append((place, tuple(dict.fromkeys(hit))))
         return found
 

@@ -33,6 +33,12 @@ def by_recipient(judgement: Judgement, recipients: tuple[str, ...]) -> dict[str,
     return {recipients[place]: outcome for outcome in judgement.outcomes for place in outcome.recipients}
 
 
+def delivered_bytes(outcome: Outcome) -> int:
+    """How much an outcome adds to a record, about."""
+    text = 0 if outcome.delivered_body is None else len(outcome.delivered_body.encode())
+    return text + sum([len(one.content or b"") + len(one.display_name or "") + 16 for one in outcome.files])
+
+
 def changed_by(judgement: Judgement) -> list[str]:
     """Ids of the rules that changed what somebody was given."""
     return [rule for outcome in judgement.outcomes if outcome.decision == "modified" for rule in outcome.rules]

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from pipeline.codec import delivered_files, long, optional_text, text, texts, wire_header
 from pipeline.records import DECISIONS, DIRECTIONS, Capture, Direction, Event, Outcome
+from pipeline.stages.delivered import delivered_bytes
 
 _DIRECTION_BYTE: Final = {direction: long(number) for number, direction in enumerate(DIRECTIONS)}
 _DECISION_BYTE: Final = {decision: long(number) for number, decision in enumerate(DECISIONS)}
@@ -55,7 +56,7 @@ class Keeper:
 
 def domain_of(address: str) -> str:
     """The domain of a bare address, in lower case (RFC 7622, section 3.2: domains do not differ by case)."""
-    return address.rpartition("@")[2].partition("/")[0].lower()
+    return address.partition("/")[0].rpartition("@")[2].lower()
 
 
 @dataclass(slots=True)
@@ -131,6 +132,9 @@ class FanOut:
         """
         count = sum([len(recipients) for _, recipients in parts])
         size = count * (len(capture.value) - capture.recipients_end + capture.recipients_start)
+        if outcomes:  # recipients of one fate share an outcome, whose bytes are then in each of their copies
+            sizes = {id(one): delivered_bytes(one) for one in outcomes.values()}
+            size += sum([sizes[id(outcomes[one])] for _, recipients in parts for one in recipients if one in outcomes])
         return Copies(count, size, self._each(capture, place, outcomes, parts))
 
     def _each(

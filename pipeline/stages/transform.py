@@ -30,6 +30,7 @@ from pipeline.stages.delivered import (
     blocked_for,
     by_recipient,
     changed_by,
+    delivered_bytes,
     judgement_of,
     most_delivered,
     most_files,
@@ -138,7 +139,7 @@ class Partition:
     def _accept(self, record: Ingest, capture: Capture, identity: Identity, policy: Policy, *, reused: bool) -> Step:
         event, tools = capture.event, self._tools
         recipients = tuple(dict.fromkeys(event["recipients"]))
-        judgement = self._judge(policy, event, recipients)
+        judgement = self._judge(policy, event, recipients, again=False)
         databases = tools.fan_out.databases(event, recipients)
         sequence = self.journal.sequence + 1
         place = Place(self.journal.lineage, self.journal.partition, sequence, sequence, event["event_id"], reused)
@@ -184,7 +185,7 @@ class Partition:
         event, merge, number = capture.event, self.merge, fit.number
         reached = merge.recipients(number)
         new = () if fit.rule == "retry" else tuple([r for r in dict.fromkeys(event["recipients"]) if r not in reached])
-        judgement = self._judge(policy, event, new) if new else OK
+        judgement = self._judge(policy, event, new, again=True) if new else OK
         kept = self._tools.fan_out.still(merge.databases(number))
         databases = _union(kept, self._tools.fan_out.databases(event, new)) if fit.rule != "retry" else kept
         new_databases = databases[len(kept) :]
@@ -305,16 +306,23 @@ class Partition:
         verdict = self._replies.refusal(event_id, record.key, str(poison)) if event_id else None
         return Step("rejected", poison.reason, journal, verdict, others=(letter,))
 
-    def _judge(self, policy: Policy, event: Event, recipients: tuple[str, ...]) -> Judgement:
+    def _judge(self, policy: Policy, event: Event, recipients: tuple[str, ...], *, again: bool) -> Judgement:
         """The policy's judgement; what it fails on is a dead letter, blocked, and no end of the pipeline.
 
         Raises:
-            Poison: the policy raised.
+            Poison: the policy raised, or what it would have delivered fits no record.
         """
+        self._past.again = again
         try:
-            return policy.judge(event, recipients, self._past)
+            judgement = policy.judge(event, recipients, self._past)
         except Exception as error:
             raise Poison("judge", "policy_failed", type(error).__name__, event_id=event["event_id"]) from error
+        if judgement.outcomes:
+            size, most = sum([delivered_bytes(one) for one in judgement.outcomes]), 2 * self._tools.bounds.event_bytes
+            if size > most:
+                what = f"{size} bytes of changed texts and files, at most {most}"
+                raise Poison("limits", "outcome_too_large", what, event_id=event["event_id"])
+        return judgement
 
     def _beside(
         self,

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline import codec
 from pipeline.codec import RecordCodec
 from pipeline.policy.api import PolicyText
+from pipeline.policy.conditions import Hits
 from pipeline.policy.document import read
-from pipeline.policy.judge import RulePolicy
-from pipeline.policy.past import MOST, MOST_PEOPLE, Past
-from pipeline.records import Event, Judgement
+from pipeline.policy.judge import Fired, RulePolicy, replaced
+from pipeline.policy.model import EventRule
+from pipeline.policy.past import Past
+from pipeline.records import Event, Judgement, Span
 from pipeline.registry import load_schema
 from tests.support.captures import Bench, Fields, SmallPolicy, Took, attachment, capture, refold
 from tests.unit.made_files import AES_ZIP, zipped
@@ -121,91 +125,35 @@ CHAPERONED = """walls:
 """
 
 
-class TestChaperones:
-    def test_the_wall_is_open_while_one_is_in_the_room(self) -> None:
-        on = bench("  []", CHAPERONED)
+class TestTooLarge:
+    """What a policy makes of an event must fit the records; what does not is a dead letter, and blocked."""
 
-        def blocked() -> bool:
-            took = on.take(capture(sender=BOB, recipients=[CY], body=str(len(on.taken))))
-            return bool(took.copies[0]["decision"] == "blocked")
+    @pytest.mark.parametrize(
+        "rules",
+        [
+            "  - {id: a, action: modify, replace: '" + "x" * 60_000 + "', when: {content: {patterns: a}}}",
+            "  - {id: a, action: modify, file: {content: '" + "x" * 60_000 + "'}, when: {files: {names: '*'}}}",
+        ],
+    )
+    def test_one_outcome(self, rules: str) -> None:
+        on = bench(rules)
+        files = [attachment(name="b.exe") for _ in range(300)]
+        took = on.take(message(body="a b " * 300, attachments=files))
+        assert (took.status, took.verdict and took.verdict["decision"]) == ("rejected", "blocked")
+        assert on.take(message(body="b")).status == "accepted"
 
-        assert blocked()
-        on.take(capture(kind="join", sender="lou@bank.example", recipients=[]))
-        assert not blocked()
-        on.take(capture(kind="join", sender="lou@bank.example", recipients=[], conversation="room:other"))
-        on.take(capture(kind="leave", sender="lou@bank.example", recipients=[]))
-        assert blocked()
-
-    def test_not_one_whose_join_was_blocked_and_a_leave_is_one_in_any_case(self) -> None:
-        on = bench("  - {id: closed, action: block, when: {kinds: join, senders: lou@bank.example}}", CHAPERONED)
-        on.take(capture(kind="join", sender="lou@bank.example", recipients=[]))
-        assert on.take(capture(sender=BOB, recipients=[CY])).copies[0]["decision"] == "blocked"
-        on = bench("  []", CHAPERONED)
-        on.take(capture(kind="join", sender="Lou@Bank.example", recipients=[]))
-        assert on.take(capture(sender=BOB, recipients=[CY])).copies[0]["decision"] == "ok"
-        on.take(capture(kind="leave", sender="lou@bank.example", recipients=[]))
-        assert on.take(capture(sender=BOB, recipients=[CY], body="2")).copies[0]["decision"] == "blocked"
-
-    def test_nobody_is_walled_off_from_their_own_devices(self) -> None:
-        on = bench("  []", "walls:\n  - {id: wall, between: ['*@bank.example', '*@bank.example']}\n")
-        took = on.take(capture(sender="Bob@bank.example", recipients=[BOB, CY]))
-        assert [copy["decision"] for copy in took.copies] == ["ok", "blocked"]
-
-
-class TestSeam:
-    """What is split over two messages of one sender in one conversation."""
-
-    RULES = """
-  - {id: card, action: block, when: {content: {entities: credit_card}}}
-  - {id: word, action: modify, replace: x, when: {content: {keywords: project falcon}}}
-"""
-
-    def test_the_second_one_is_judged_by_both(self) -> None:
-        on = bench(self.RULES)
-        assert on.take(message(body="it is 4012 8888")).copies[0]["decision"] == "ok"
-        assert on.take(message(body="8888 1881", conversation="room:other")).copies[0]["decision"] == "ok"
-        assert on.take(message(body="8888 1881", sender=BOB)).copies[0]["decision"] == "ok"
-        took = on.take(message(body="8888 1881 ok?"))
-        assert took.copies[0]["decision"] == "blocked"
-        assert took.findings[0]["spans"] == [{"start": 0, "end": 9}]
-        on.take(message(body="now project"))
-        assert said(on.take(message(body="falcon flies"))) == [("modified", "x flies"), ("modified", "x flies")]
-
-    def test_whom_another_capture_brings_is_judged_as_the_first_ones(self) -> None:
-        on = bench(self.RULES)
-        on.take(message(body="4012 8888"))
-        assert on.take(message(body="8888 1881", origin_id="o")).copies[0]["decision"] == "blocked"
-        assert on.take(message(body="8888 1881", origin_id="o", recipients=["x@y"])).copies[0]["decision"] == "blocked"
-        on.take(message(body="40128888 88881881"[:8]))
-        own = on.take(message(body="88", origin_id="p"))
-        assert (
-            own.copies[0]["decision"],
-            on.take(message(body="88", origin_id="p", recipients=["x@y"])).copies[0]["decision"],
-        ) == (
-            "ok",
-            "ok",
+    def test_many_outcomes(self) -> None:
+        rules = "\n".join(
+            f"  - {{id: d{n}, action: disclaim, text: x, when: {{recipients: p{n}@x.example}}}}" for n in range(40)
         )
+        on = bench(rules)
+        took = on.take(message(body="y" * 500_000, recipients=[f"p{n}@x.example" for n in range(40)]))
+        assert (took.status, took.journal["rule"]) == ("rejected", "outcome_too_large")
 
-
-class TestPast:
-    def test_it_is_bounded(self) -> None:
-        past = Past()
-        event = capture(kind="join")
-
-        def join(number: int, rules: list[str], **fields: str) -> None:
-            one: Any = {**event, **fields}
-            past.take(one, number, "ok", rules)
-
-        for number in range(MOST + 10):
-            join(number, ["rule"], conversation=f"room:{number}")
-        for number in range(MOST_PEOPLE + 10):
-            join(number, [], sender=f"p{number}@x")
-        assert not past.was_shown("rule", "room:9", 1 << 60)
-        assert past.was_shown("rule", "room:10", 1 << 60)
-        assert not past.people("room:9")
-        assert past.people(f"room:{MOST}")
-        assert len(past.people(event["conversation"])) == MOST_PEOPLE
-        assert "p9@x" not in past.people(event["conversation"])
+    def test_many_copies(self) -> None:
+        on = Bench(policy=policy(f"  - {{id: d, action: disclaim, text: {'x' * 60_000}}}"), fan_out_bytes=50_000_000)
+        took = on.take(message(recipients=[f"p{n}@x.example" for n in range(1_000)]))
+        assert (took.status, took.journal["rule"]) == ("rejected", "fan_out_too_large")
 
 
 class TestFiles:
@@ -302,7 +250,41 @@ class TestBesideTheBody:
         assert finding["spans"] == []
 
 
+class TestOverlaps:
+    def test_what_is_left_of_a_later_finding_is_replaced_too(self) -> None:
+        on = bench("""
+  - {id: a, action: modify, replace: "[w]", when: {content: {keywords: account}}}
+  - {id: b, action: modify, replace: "[n]", when: {content: {patterns: "my account [0-9]+"}}}
+""")
+        assert said(on.take(message(body="is my account 998877 ok")))[0] == ("modified", "is [n][w] ok")
+
+    @given(st.lists(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)), max_size=4), max_size=4))
+    def test_nothing_found_is_left(self, found: list[list[tuple[int, int]]]) -> None:
+        body = "abcdefghijklmnopqrstuvwxyz"
+        rule = EventRule.model_validate(
+            {"id": "a", "action": "modify", "replace": "", "when": {"content": {"keywords": "x"}}}
+        )
+        fired = [Fired(rule, (0,), Hits(tuple(sorted(Span(at, at + size) for at, size in one)))) for one in found]
+        gone = {place for one in found for at, size in one for place in range(at, at + size)}
+        assert replaced(body, fired) == "".join(letter for place, letter in enumerate(body) if place not in gone)
+
+
 class TestHtml:
+    @pytest.mark.parametrize(
+        "body",
+        ["<b 4012 8888 8888 1881>", "<b>x</b><!-- 4012 8888 8888 1881 -->", "<b>x</b><script></SCRIPT> 4012888888881881</script>",
+         "<b>x</b><!--> 4012 8888 8888 1881-->", "<style>4012 8888 8888 1881</style>"],
+    )  # fmt: skip
+    def test_nothing_hides_in_what_may_be_no_html(self, body: str) -> None:
+        on = bench("  - {id: card, action: block, when: {content: {entities: credit_card}}}")
+        assert on.take(message(body=body)).copies[0]["decision"] == "blocked"
+
+    def test_what_was_found_comes_back_as_no_tag(self) -> None:
+        on = bench("  - {id: a, action: modify, replace: '[n]', when: {content: {patterns: 'pw=[^ ]+'}}}")
+        ((_, given), *_) = said(on.take(message(body="<p>pw=<hunter2</p>")))
+        assert given is not None
+        assert "hunter2" not in given
+
     @pytest.mark.parametrize(
         ("body", "given"),
         [
