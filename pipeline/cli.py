@@ -90,7 +90,11 @@ def process(
     into: Annotated[Path, typer.Option("--into", metavar="DIR", help="The archive: made if missing, else continued.")],
     policy: Annotated[
         Path | None,
-        typer.Option("--policy", metavar="POLICY.yaml", help="Rules to judge by. Left out: everything is ok as sent."),
+        typer.Option(
+            "--policy",
+            metavar="POLICY.yaml",
+            help="Rules to judge by. Left out: policy.file of the settings; without it everything is ok as sent.",
+        ),
     ] = None,
     from_line: Annotated[
         int, typer.Option("--from-line", min=1, metavar="N", help="Go on at this line, after mending the file.")
@@ -337,6 +341,7 @@ def _archive(directory: Path | None, url: str | None, settings: Settings) -> Ite
     if directory is not None:
         if not (directory / "clickhouse").is_dir():
             raise BadInput(f"--from {directory}: no archive is there")
+        settings = settings.model_copy(update={"clickhouse": settings.clickhouse.embedded()})
         client = connect_embedded(directory / "clickhouse")
     else:
         settings = _with_url(settings, str(url))

@@ -103,6 +103,10 @@ class ClickHouse(Section):
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """How long one call may take, in seconds, before ClickHouse counts as away."""
 
+    def embedded(self) -> ClickHouse:
+        """The same for an archive in a directory: its control database is always called the same, whatever the url says."""
+        return self.model_copy(update={"url": ClickHouse().url})
+
     @property
     def control_database(self) -> str:
         """The database in the url: journal, dead letters, batches and whatever else proves completeness."""

@@ -88,6 +88,7 @@ def process_file(
         except OSError as error:
             raise BadInput(f"{source}: {error.strerror}") from None
     began = time.monotonic()
+    settings = settings.model_copy(update={"clickhouse": settings.clickhouse.embedded()})
     with _locked(into):
         client = connect_embedded(into / "clickhouse")
         try:

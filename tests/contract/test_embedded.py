@@ -130,6 +130,16 @@ def test_a_file_and_then_again(tmp_path: Path, seed: int) -> None:
     verify(into)
 
 
+def test_a_server_that_the_settings_name_has_nothing_to_do_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, into = write(tmp_path / "events.jsonl", events(20, Random(4))), tmp_path / "archive"
+    process(file, into)
+    monkeypatch.setenv("COMPLIANCE_CLICKHOUSE__URL", "http://default@127.0.0.1:1/elsewhere")
+    assert process(file, into)["already"] == 20
+    verify(into)
+
+
 def test_a_bad_line_and_the_mended_file(tmp_path: Path, seed: int) -> None:
     lines = events(60, Random(seed))
     bad = orjson.dumps({**orjson.loads(lines[30]), "sent_at": "2024-01-01T00:00:00"}) + b"\n"
