@@ -14,7 +14,9 @@ from typing import Final
 from pipeline.records import Decision, Event
 
 MOST: Final = 100_000
-"""Disclaimers shown, conversations with people in them, and ends of texts; the oldest is forgotten first."""
+"""Disclaimers shown, and conversations with people in them; the oldest is forgotten first."""
+MOST_SPEAKERS: Final = 20_000
+"""Senders in a conversation whose texts' ends are remembered: at most some 12 MB, whether a policy asks or not."""
 TAIL: Final = 64
 """Characters of a text that are remembered, for what is split over two messages."""
 MOST_TAILS: Final = 4
@@ -73,7 +75,7 @@ class Past:
         if event["body"]:
             key = _by(event)
             self._tails[key] = (*self._tails.pop(key, ())[1 - MOST_TAILS :], event["body"][-TAIL:])
-            if len(self._tails) > MOST:
+            if len(self._tails) > MOST_SPEAKERS:
                 del self._tails[next(iter(self._tails))]
         if event["kind"] == "join" and decision != "blocked":
             self._join(hash(event["conversation"]), event["sender"].casefold())

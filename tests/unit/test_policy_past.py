@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.policy.past import MOST, MOST_PEOPLE, Past
+from pipeline.policy.past import MOST, MOST_PEOPLE, MOST_SPEAKERS, Past
 from pipeline.records import Event
 from tests.support.captures import capture
 from tests.unit.test_policy_actions import BOB, CHAPERONED, CY, bench, message, said
@@ -147,6 +147,10 @@ class TestPast:
             join(number, ["rule"], conversation=f"room:{number}")
         for number in range(MOST_PEOPLE + 10):
             join(number, [], sender=f"p{number}@x")
+        for number in range(MOST_SPEAKERS + 10):
+            join(number, [], kind="chat", conversation=f"room:{number}", body=str(number))
+        assert past.tail(in_room(9)) == ""
+        assert past.tail(in_room(10)) == "10"
         assert not past.was_shown("rule", in_room(9), 1 << 60)
         assert past.was_shown("rule", in_room(10), 1 << 60)
         assert not past.people("room:9")
