@@ -1,7 +1,7 @@
 """The command line: arguments in, one call into the pipeline, its result out.
 
 Exit status: 0 done; 1 a check that did not hold; 2 wrong use, bad input or a setting that cannot work, with one line
-on stderr (of a policy file, one for each fault); 70 a defect of the pipeline. Modules that take long to load (chDB, Kafka's client) load in the command.
+on stderr (of a policy file, one for each fault); 70 a defect of the pipeline; 75 a worker that a call to Kafka did not come back to: start it again. Modules that take long to load (chDB, Kafka's client) load in the command.
 """
 
 from __future__ import annotations
@@ -237,14 +237,15 @@ def run(worker: Annotated[Kind, typer.Argument(metavar="WORKER", help=", ".join(
     """Run one worker until SIGTERM or SIGINT, which end it cleanly with status 0."""
     settings = load_settings(config)
     stop = _stop_on_signals()
-    from pipeline.health import Health, HealthServer
+    from pipeline.health import Health, HealthServer, StuckGuard
 
     health = Health()
     with HealthServer(health, settings.metrics.host, settings.metrics.port):
         if worker is Kind.TRANSFORM:
             from pipeline.engines.transform import run_transform
 
-            run_transform(settings, stop, health)
+            with StuckGuard(health):
+                run_transform(settings, stop, health)
         else:
             from pipeline.engines.drain import run_archive
 

@@ -7,13 +7,14 @@ not ready is a state to wait in, with the reason in the answer.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 import structlog
 from prometheus_client import REGISTRY
@@ -49,15 +50,53 @@ class Health:
             for part in (*parts, "start"):
                 self._missing.pop(part, None)
 
+    def silent_s(self) -> float:
+        """Seconds since the last beat."""
+        return self._clock() - self._beat
+
     def live(self) -> tuple[bool, str]:
         """Whether the loop advances, and a line that says so."""
-        silent = self._clock() - self._beat
+        silent = self.silent_s()
         return silent <= self._stuck_after_s, f"the last beat was {silent:.1f} s ago"
 
     def ready(self) -> tuple[bool, str]:
         """Whether all is there, and a line that says what is not."""
         with self._lock:
             return not self._missing, "; ".join(f"{part}: {why}" for part, why in self._missing.items()) or "ready"
+
+
+STUCK: Final = 75
+"""Exit status of a worker that a call to Kafka never came back to (EX_TEMPFAIL): whoever keeps it running starts it again."""
+STUCK_AFTER_S: Final = 60.0
+
+
+class StuckGuard:
+    """Ends the process once its loop has not gone round for too long; a context manager.
+
+    librdkafka's send_offsets_to_transaction() may never return, whatever its timeout, once the group's coordinator died in
+    the midst of it (librdkafka #5456, open). No thread can be freed from that. Nothing is lost with the process: all that
+    counts is in Kafka.
+    """
+
+    def __init__(self, health: Health, after_s: float = STUCK_AFTER_S, end: Callable[[int], object] = os._exit) -> None:
+        self._health, self._after_s, self._end = health, after_s, end
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._health.beat()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+
+    def _run(self) -> None:
+        while not self._closed.wait(min(1.0, self._after_s / 4)):
+            if (silent := self._health.silent_s()) > self._after_s:
+                _log.critical("a call does not come back: the worker ends, to be started again", seconds=round(silent))
+                self._end(STUCK)
+                return
 
 
 class HealthServer:

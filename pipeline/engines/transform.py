@@ -95,11 +95,13 @@ def _run_sessions(settings: Settings, stop: threading.Event, health: Health, wat
     gc.disable()
     while not stop.is_set():
         began = time.monotonic()
+        health.beat()
         try:
             with Session(settings, stop, health, watch) as session:
                 session.run()
             fenced = 0
         except (Doubt, Unavailable) as error:
+            health.beat()
             metrics.RESTARTS.labels(type(error).__name__).inc()
             health.missing("session", str(error))
             log.warning("session ended, the next begins from the journal", why=str(error), cause=type(error).__name__)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.health import STUCK
 from pipeline.local.kafka import LocalKafka
 from tests.support import shared
 from tests.support.pipeline import SAMPLE, Captures, Pipeline, settings_for
@@ -96,5 +97,6 @@ def test_the_broker_dies(
                 time.sleep(chance.uniform(0.0, 2.0))
                 broker.start()
         took = pipeline.drain(captures, DRAIN_S)
-        print(f"seed {seed}: two deaths of the broker, drained {took:.1f} s after the last event")
-        assert pipeline.faults(captures) == []
+        print(f"seed {seed}: two deaths of the broker, drained {took:.1f} s after the last event; {pipeline.deaths}")
+        # Where a call to Kafka does not come back, the worker ends itself.
+        assert pipeline.faults(captures, STUCK) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -12,7 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from pipeline import metrics
 from pipeline.errors import Misconfigured
-from pipeline.health import Health, HealthServer
+from pipeline.health import STUCK, Health, HealthServer, StuckGuard
 
 ALL = [one for one in vars(metrics).values() if isinstance(one, MetricWrapperBase)]
 
@@ -96,3 +97,15 @@ def test_other_paths_are_not_found(server: HealthServer) -> None:
 def test_a_taken_port_is_a_setting_to_mend(server: HealthServer, health: Health) -> None:
     with pytest.raises(Misconfigured, match=r"metrics\.port"):
         HealthServer(health, "127.0.0.1", server.port)
+
+
+def test_a_stuck_loop_ends_the_process_and_a_live_one_does_not() -> None:
+    ended: list[int] = []
+    health = Health()
+    with StuckGuard(health, 0.4, ended.append):
+        for _ in range(20):
+            health.beat()
+            time.sleep(0.05)
+        assert ended == []
+        time.sleep(1.0)
+    assert ended == [STUCK]
