@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.codec import EventCodec, RecordCodec
 from pipeline.errors import Poison
-from pipeline.policy.api import Policy
+from pipeline.policy.api import EmptyPolicy, Policy
 from pipeline.policy.past import Past
 from pipeline.records import (
     OK,
@@ -43,6 +43,7 @@ from pipeline.stages.journal import Entry, Head, Journal
 from pipeline.stages.partitioner import Partitioner
 from pipeline.stages.replies import Replies
 
+NO_POLICY: Final = EmptyPolicy.digest
 NO_COPIES: Final = Copies(0, 0, iter(()))
 
 
@@ -172,7 +173,8 @@ class Partition:
         notes = judgement.findings
         if judgement is not OK and (judgement.decision != "ok" or outcomes or judgement.rules):
             self._put_on_record(number, capture, judgement, outcomes)
-        self._past.take(event, self._now, judgement.decision, changed_by(judgement))
+        if policy.text is not None:  # without a policy there is nothing to remember it for
+            self._past.take(event, self._now, judgement.decision, changed_by(judgement))
         if reused:
             notes += (FindingNote("event_id_reused", "medium", event["sender"], "the event_id came with other bytes"),)
         if event["phase"] == "delivered":
@@ -204,7 +206,8 @@ class Partition:
         if fit.rule != "retry":
             merge.bind(identity, number)
             self._combine(number, capture, judgement, outcomes, reached, new)
-            self._past.shown(event, self._now, changed_by(judgement))
+            if judgement.outcomes:
+                self._past.shown(event, self._now, changed_by(judgement))
             merge.reach(number, new, databases)
         on_record = merge.record(number)
         digest = policy.digest if new else merge.policy(number)
@@ -431,7 +434,8 @@ class Partition:
             outcomes = by_recipient(judgement, recipients)
             if judgement.decision != "ok" or outcomes or judgement.rules:
                 self._put_on_record(number, capture, judgement, outcomes)
-            self._past.take(event, self._now, judgement.decision, changed_by(judgement))
+            if entry["policy"] != NO_POLICY:
+                self._past.take(event, self._now, judgement.decision, changed_by(judgement))
         elif entry["status"] == "merged" and entry["rule"] != "retry":
             found = merge.number_of(entry["into"])
             if found is not None:
